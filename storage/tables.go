@@ -1,0 +1,153 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/rookery-im/rookery/group"
+)
+
+// The tables. A key's parts are listed in order; {group} stands for two parts, the id and the
+// incarnation (GroupRecordKey). Who writes: "lane" means only through the group's lane, so
+// that there is one writer.
+var (
+	// Accounts: {account}. Profile and kick time. Written by the account commands and the first login.
+	Accounts = Table[group.Profile]{"accounts"}
+	// Groups: {id}. The current life of a group id. Lane.
+	Groups = Table[group.Group]{"groups"}
+	// Lives: {id}. The last incarnation that the id had; outlives the group. Lane.
+	Lives = Table[Life]{"lives"}
+	// Members: {group}{account}. The truth about membership. Lane.
+	Members = Table[group.Member]{"members"}
+	// Joined: {account}{id}. The groups of a user, an index of Members written with it; a
+	// reader checks the incarnation against Groups and the membership against Members. Lane.
+	Joined = Table[JoinedGroup]{"joined"}
+	// Mutes: {group}{account}. Survives leaving and rejoining. Lane.
+	Mutes = Table[Mute]{"mutes"}
+	// Reads: {group}{account}. How far a member has read. Moves forward only.
+	Reads = Table[ReadMark]{"reads"}
+	// Settings: {name}. Of the whole installation: schema version, secrets' fingerprints, job states.
+	Settings = Table[Setting]{"settings"}
+)
+
+// A Life is the last incarnation that a group id had.
+type Life struct {
+	Incarnation group.Incarnation `json:"inc"`
+}
+
+// JoinedGroup is a row of the Joined index.
+type JoinedGroup struct {
+	ID          group.ID            `json:"id"`
+	Incarnation group.Incarnation   `json:"inc"`
+	Type        group.Type          `json:"type"`
+	JoinTime    int64               `json:"jtime"`           // Unix seconds
+	JoinSeq     group.Seq           `json:"jseq,omitzero"`   // see group.Member
+	Receive     group.ReceiveOption `json:"recv,omitzero"`   // see group.Member
+	Role        group.Role          `json:"role,omitzero"`   //
+	Hidden      bool                `json:"hidden,omitzero"` // of a Work group that is not activated
+}
+
+// Key returns the key of the group's life.
+func (j *JoinedGroup) Key() group.Key { return group.Key{ID: j.ID, Incarnation: j.Incarnation} }
+
+// A Mute keeps one account from sending to one group.
+type Mute struct {
+	Until int64 `json:"until"` // Unix seconds; group.Forever: no end
+}
+
+// A ReadMark says how far a member has read a group.
+type ReadMark struct {
+	Seq group.Seq `json:"seq"`
+}
+
+// A Setting is a named value of the installation.
+type Setting struct {
+	Value string `json:"v"`
+}
+
+// AccountKey is the key of an account's row in Accounts.
+func AccountKey(a group.Account) string { return Key(string(a)) }
+
+// GroupKey is the key of a group's row in Groups and Lives.
+func GroupKey(id group.ID) string { return Key(string(id)) }
+
+// MemberKey is the key of a member's row in Members, Mutes and Reads.
+func MemberKey(k group.Key, a group.Account) string { return GroupRecordKey(k, string(a)) }
+
+// JoinedKey is the key of a row in Joined.
+func JoinedKey(a group.Account, id group.ID) string { return Key(string(a), string(id)) }
+
+// FindGroup returns the current life of the group, or nil if there is none.
+func FindGroup(ctx context.Context, r Records, id group.ID) (*group.Group, error) {
+	return Groups.Find(ctx, r, GroupKey(id))
+}
+
+// FindMember returns a's membership in the group's life k, or nil.
+func FindMember(ctx context.Context, r Records, k group.Key, a group.Account) (*group.Member, error) {
+	return Members.Find(ctx, r, MemberKey(k, a))
+}
+
+// JoinedGroups returns the groups that a is a member of, ordered by id. Rows of groups that
+// were destroyed are left out.
+func JoinedGroups(ctx context.Context, r Records, a group.Account) ([]*JoinedGroup, error) {
+	var rows []*JoinedGroup
+	var groupKeys, memberKeys []string
+	for row, err := range Joined.Scan(ctx, r, Span{Prefix: Prefix(string(a))}) {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row.Value)
+		groupKeys = append(groupKeys, GroupKey(row.Value.ID))
+		memberKeys = append(memberKeys, MemberKey(row.Value.Key(), a))
+	}
+	groups, err := Groups.GetMany(ctx, r, groupKeys)
+	if err != nil {
+		return nil, err
+	}
+	members, err := Members.GetMany(ctx, r, memberKeys)
+	if err != nil {
+		return nil, err
+	}
+	out := rows[:0]
+	for i, row := range rows {
+		if groups[i] != nil && groups[i].Incarnation == row.Incarnation && members[i] != nil {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+// SchemaVersion is the version of the key space and of the records. A store refuses to open
+// data of a newer one.
+const SchemaVersion = 1
+
+// CheckSchema writes the schema version into an empty store, and refuses a newer one.
+func CheckSchema(ctx context.Context, s Records) error {
+	const key = "schema"
+	v, err := Settings.Get(ctx, s, key)
+	if errors.Is(err, ErrNotFound) {
+		err = s.Apply(ctx, Settings.Insert(key, &Setting{Value: Num(SchemaVersion)}))
+		if errors.Is(err, ErrExists) { // another process was first
+			return CheckSchema(ctx, s)
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	n, err := ParseNum(v.Value)
+	if err != nil {
+		return err
+	}
+	if n > SchemaVersion {
+		return &SchemaError{Found: n}
+	}
+	return nil
+}
+
+// A SchemaError refuses data that a newer Rookery wrote.
+type SchemaError struct{ Found int64 }
+
+func (e *SchemaError) Error() string {
+	return "storage: the data has schema version " + Num(e.Found) + ", newer than this program's " + Num(SchemaVersion) + ": run a newer rookery"
+}
