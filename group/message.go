@@ -1,6 +1,7 @@
 package group
 
 import (
+	"slices"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -161,15 +162,7 @@ func (m *Message) Has(f Flags) bool { return m.Flags&f == f }
 // VisibleTo reports whether a may see the message at all, membership aside: directed
 // messages are for their recipients and their sender.
 func (m *Message) VisibleTo(a Account) bool {
-	if len(m.To) == 0 || m.From == a {
-		return true
-	}
-	for _, to := range m.To {
-		if to == a {
-			return true
-		}
-	}
-	return false
+	return len(m.To) == 0 || m.From == a || slices.Contains(m.To, a)
 }
 
 // Tombstone returns what stays of m after it was recalled or deleted: its place, its sender
