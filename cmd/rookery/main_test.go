@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestRun(t *testing.T) {
+	for name, test := range map[string]struct {
+		args   []string
+		code   int
+		stdout string // regular expressions
+		stderr string
+	}{
+		"help":            {nil, 0, `(?s)Usage:.*version`, `^$`},
+		"version":         {[]string{"version"}, 0, `^rookery \S+ go\S+ \w+/\w+\n$`, `^$`},
+		"unknown command": {[]string{"fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*\n$`},
+		"unknown flag":    {[]string{"version", "--loud"}, 1, `^$`, `^rookery: [^\n]*--loud[^\n]*\n$`},
+		"extra argument":  {[]string{"version", "now"}, 1, `^$`, `^rookery: [^\n]*"now"[^\n]*\n$`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			code := run(t.Context(), test.args, &stdout, &stderr)
+			if code != test.code || !regexp.MustCompile(test.stdout).MatchString(stdout.String()) ||
+				!regexp.MustCompile(test.stderr).MatchString(stderr.String()) {
+				t.Errorf("run(%q) = %d\nstdout: %q, want %s\nstderr: %q, want %s",
+					test.args, code, stdout.String(), test.stdout, stderr.String(), test.stderr)
+			}
+		})
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	err := errors.Join(errors.New("app.sdkappid: 0 is not positive"), errors.New("two\n\tlines\n"))
+	if got, want := oneLine(err), "app.sdkappid: 0 is not positive; two; lines"; got != want {
+		t.Errorf("oneLine = %q, want %q", got, want)
+	}
+}
