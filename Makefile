@@ -1,0 +1,64 @@
+# `make help` lists the targets. Only Go is needed; with a C compiler the tests run under the
+# race detector. What .ci/run needs beyond that it installs itself.
+
+.DEFAULT_GOAL := build
+SHELL         := bash
+.SHELLFLAGS   := -euo pipefail -c
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+ARGS      ?=
+# go test needs cgo for -race. CI sets RACE=-race, so that a missing compiler fails there.
+RACE      ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
+TESTFLAGS ?=
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1x
+
+# The product's module and those nested in it, but not tools, which has no code.
+MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/testdata/*')))
+TOOL      := go tool -modfile=$(CURDIR)/tools/go.mod
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## build bin/rookery, static and with its version
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/rookery ./cmd/rookery
+
+.PHONY: run
+run: build ## build and start the server (ARGS=... are its flags)
+	exec bin/rookery serve $(ARGS)
+
+.PHONY: test
+test: ## run every test of every module under the race detector
+	$(if $(RACE),,@echo 'make test: no C compiler, so without the race detector' >&2)
+	@for module in $(MODULES); do (set -x; cd "$$module"; go test $(RACE) $(TESTFLAGS) ./...); done
+
+.PHONY: lint
+lint: ## check formatting and run the linters of .golangci.yaml
+	@for module in $(MODULES); do (set -x; cd "$$module"; $(TOOL) golangci-lint run ./...); done
+
+.PHONY: fmt
+fmt: ## format the code with gofumpt
+	$(TOOL) gofumpt -w .
+
+.PHONY: bench
+bench: ## run every Go benchmark (BENCHTIME=1x)
+	@for module in $(MODULES); do (set -x; cd "$$module"; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...); done
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target (FUZZTIME=10s each)
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+		targets=$$(cd "$$dir"; go test -list '^Fuzz' . | sed -n '/^Fuzz/p'); \
+		for target in $$targets; do \
+			(set -x; cd "$$dir"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); \
+		done; \
+	done
+
+.PHONY: tidy-check
+tidy-check: ## fail when a go.mod or go.sum is not tidy
+	@for module in $(MODULES) tools; do (set -x; cd "$$module"; go mod tidy -diff); done
+
+.PHONY: clean
+clean: ## remove what make built
+	rm -rf bin
