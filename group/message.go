@@ -1,10 +1,10 @@
 package group
 
 import (
-	"slices"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 )
 
 // A MsgID is unique per draft. It answers "was this write mine?" after an unclear answer of
