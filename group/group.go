@@ -111,15 +111,13 @@ type Limits struct {
 
 // A Member is one account's membership in one group.
 type Member struct {
-	Account   Account       `json:"acct"`
-	Role      Role          `json:"role"`
-	JoinTime  int64         `json:"jtime"`         // Unix seconds
-	JoinSeq   Seq           `json:"jseq,omitzero"` // the group's last SEQ at joining; what came later is the member's to see
-	Receive   ReceiveOption `json:"recv,omitzero"` // zero: the type's default
-	NameCard  string        `json:"card,omitzero"` //
-	Custom    []Field       `json:"custom,omitempty"`
-	LastSend  int64         `json:"lsend,omitzero"`  // Unix seconds of the last message; kept lazily
-	Invisible bool          `json:"hidden,omitzero"` // member of a Work group that no message has activated yet
+	Account  Account       `json:"acct"`
+	Role     Role          `json:"role"`
+	JoinTime int64         `json:"jtime"`         // Unix seconds
+	JoinSeq  Seq           `json:"jseq,omitzero"` // the group's last SEQ at joining; what came later is the member's to see
+	Receive  ReceiveOption `json:"recv,omitzero"` // zero: the type's default
+	NameCard string        `json:"card,omitzero"` //
+	Custom   []Field       `json:"custom,omitempty"`
 }
 
 // Clone returns a copy that shares nothing mutable with m.
@@ -138,4 +136,8 @@ type Profile struct {
 	Created  int64                      `json:"ctime"`          // Unix seconds
 	Tags     map[string]json.RawMessage `json:"tags,omitempty"` // all other profile items
 	ValidSig int64                      `json:"valid,omitzero"` // UserSigs issued before it (Unix seconds) are refused: the account was kicked
+	// MutedUntil keeps the account from sending to any group (setnospeaking), C2CMutedUntil
+	// from one-to-one messages. Unix seconds; Forever: no end.
+	MutedUntil    int64 `json:"gmute,omitzero"`
+	C2CMutedUntil int64 `json:"cmute,omitzero"`
 }

@@ -206,3 +206,6 @@ func NewDuplicateKey(from Account, random uint32, hasRandom bool, again Retransm
 	sum := sha256.Sum256(b)
 	return DuplicateKey(sum[:16]), true
 }
+
+// Any reports whether at least one of mask is set.
+func (f Flags) Any(mask Flags) bool { return f&mask != 0 }

@@ -24,8 +24,12 @@ var (
 	Joined = Table[JoinedGroup]{"joined"}
 	// Mutes: {group}{account}. Survives leaving and rejoining. Lane.
 	Mutes = Table[Mute]{"mutes"}
-	// Reads: {group}{account}. How far a member has read. Moves forward only.
+	// Reads: {group}{account}. How far a member has read, as reported. Read reports move it forward only.
 	Reads = Table[ReadMark]{"reads"}
+	// Sends: {group}{account}. A member's last message: sending reads, too (see ReadSeq). Lane.
+	Sends = Table[SendMark]{"sends"}
+	// Rooms: {group}. The end of the block of SEQs that is reserved for a group type that stores no messages. Lane.
+	Rooms = Table[Reserved]{"rooms"}
 	// Settings: {name}. Of the whole installation: schema version, secrets' fingerprints, job states.
 	Settings = Table[Setting]{"settings"}
 )
@@ -40,11 +44,10 @@ type JoinedGroup struct {
 	ID          group.ID            `json:"id"`
 	Incarnation group.Incarnation   `json:"inc"`
 	Type        group.Type          `json:"type"`
-	JoinTime    int64               `json:"jtime"`           // Unix seconds
-	JoinSeq     group.Seq           `json:"jseq,omitzero"`   // see group.Member
-	Receive     group.ReceiveOption `json:"recv,omitzero"`   // see group.Member
-	Role        group.Role          `json:"role,omitzero"`   //
-	Hidden      bool                `json:"hidden,omitzero"` // of a Work group that is not activated
+	JoinTime    int64               `json:"jtime"`         // Unix seconds
+	JoinSeq     group.Seq           `json:"jseq,omitzero"` // see group.Member
+	Receive     group.ReceiveOption `json:"recv,omitzero"` // see group.Member
+	Role        group.Role          `json:"role,omitzero"` //
 }
 
 // Key returns the key of the group's life.
@@ -58,6 +61,32 @@ type Mute struct {
 // A ReadMark says how far a member has read a group.
 type ReadMark struct {
 	Seq group.Seq `json:"seq"`
+	// SentBefore makes ReadSeq ignore a SendMark at or below it: the unread number was set by hand.
+	SentBefore group.Seq `json:"sent,omitzero"`
+}
+
+// A SendMark is a member's last message in a group.
+type SendMark struct {
+	Seq  group.Seq `json:"seq"`
+	Time int64     `json:"time"` // Unix seconds
+}
+
+// ReadSeq returns how far a member has read: what it reported or what it sent, whichever is
+// later. Either may be nil.
+func ReadSeq(r *ReadMark, s *SendMark) group.Seq {
+	var seq, ignore group.Seq
+	if r != nil {
+		seq, ignore = r.Seq, r.SentBefore
+	}
+	if s != nil && s.Seq > ignore {
+		seq = max(seq, s.Seq)
+	}
+	return seq
+}
+
+// Reserved is the end of a block of SEQs that are handed out without being stored.
+type Reserved struct {
+	To group.Seq `json:"to"` // SEQs up to it may have been used
 }
 
 // A Setting is a named value of the installation.

@@ -1,0 +1,490 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rookery-im/rookery/group"
+)
+
+// A lane decides everything about one group. Its goroutine runs while something waits; between
+// two runs it keeps what it knows (see state) until the group has been quiet for the
+// duplicate window.
+//
+// What a lane does in a round: take what came in; let the flow release what may go; if no
+// write is under way, stamp what is ready and write it. While a batch is being written, the
+// next one gathers.
+type lane struct {
+	p  *Pipeline
+	id group.ID
+
+	mu      sync.Mutex // guards the next four
+	inbox   []item
+	running bool
+	dead    bool // forgotten by the pipeline: look for another lane
+	used    time.Time
+
+	waiting atomic.Int64  // submissions and updates that have not ended, bounded by Config.LaneLen
+	wake    chan struct{} // holds a token when the inbox has got something
+	expiry  *time.Timer   // forgets the lane after the duplicate window; set when it first sleeps
+
+	// The rest belongs to the goroutine, and to the next one after it.
+
+	st       *state // nil: not loaded
+	room     map[group.Account]*group.Member
+	flow     *flow
+	limits   Limits
+	asking   map[group.Account][]*submission // by sender: [0] is with the before-callback
+	askingN  int
+	keyed    map[group.DuplicateKey]*submission // on their way
+	ready    []item                             // released submissions and updates, in order
+	writing  *batch                             // under way
+	leftOver []mutationsOf                      // records that no message carries (refusals)
+	spare    []item
+	timer    *time.Timer
+}
+
+type pushResult uint8
+
+const (
+	pushed pushResult = iota
+	pushFull
+	pushDead
+	pushClosed
+)
+
+func newLane(p *Pipeline, id group.ID) *lane {
+	p.metrics.lanes.Inc()
+	return &lane{p: p, id: id, wake: make(chan struct{}, 1), keyed: make(map[group.DuplicateKey]*submission)}
+}
+
+// push hands in a submission or an update.
+func (l *lane) push(it item) pushResult {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.dead:
+		return pushDead
+	case l.p.closed.Load():
+		return pushClosed
+	case l.waiting.Load() >= int64(l.p.cfg.LaneLen):
+		return pushFull
+	}
+	l.waiting.Add(1)
+	l.put(it)
+	return pushed
+}
+
+// post hands in what the lane itself asked for: it is never refused.
+func (l *lane) post(it item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.put(it)
+}
+
+// put appends to the inbox; l.mu is held.
+func (l *lane) put(it item) {
+	l.inbox = append(l.inbox, it)
+	if !l.running {
+		l.running = true
+		l.p.running.Go(l.run)
+		return
+	}
+	l.poke()
+}
+
+func (l *lane) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lane) run() {
+	for {
+		items := l.take()
+		if len(items) > 0 {
+			l.handle(items)
+		}
+		next := l.release()
+		l.launch()
+		if l.quiet() {
+			if l.sleep() {
+				return
+			}
+			continue
+		}
+		l.wait(next)
+	}
+}
+
+func (l *lane) take() []item {
+	l.mu.Lock()
+	items := l.inbox
+	l.inbox, l.spare = l.spare[:0], nil
+	l.mu.Unlock()
+	return items
+}
+
+// handle goes through what came in and gives the slice back for later.
+func (l *lane) handle(items []item) {
+	if err := l.prepare(items); err != nil {
+		l.p.log.Warn("group not loaded", "group", string(l.id), "err", err)
+		for _, it := range items {
+			l.refuseItem(it, ErrUnavailable)
+		}
+	} else {
+		for _, it := range items {
+			switch {
+			case it.sub != nil:
+				l.admit(it.sub)
+			case it.upd != nil:
+				l.ready = append(l.ready, it)
+			case it.judged != nil:
+				l.judged(it.judged)
+			case it.written != nil:
+				l.settle(it.written)
+			}
+		}
+	}
+	clear(items)
+	if cap(items) <= 4096 {
+		l.spare = items[:0]
+	}
+}
+
+// prepare makes sure that the lane knows the group and, in one read, the senders in items.
+func (l *lane) prepare(items []item) error {
+	needed := false
+	for _, it := range items {
+		if it.written != nil { // must be settled whatever happens
+			l.settleOnly(items)
+		}
+		needed = needed || it.sub != nil || it.upd != nil || it.judged != nil
+	}
+	if !needed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), l.p.cfg.StoreTimeout, ErrUnavailable)
+	defer cancel()
+	if l.st == nil {
+		if err := l.load(ctx); err != nil {
+			return err
+		}
+	}
+	return l.prefetch(ctx, items)
+}
+
+// settleOnly settles the writes among items at once, before anything is loaded for the others.
+func (l *lane) settleOnly(items []item) {
+	for i := range items {
+		if w := items[i].written; w != nil {
+			items[i].written = nil
+			l.settle(w)
+		}
+	}
+}
+
+// refuseItem ends what can't be handled because the group could not be loaded.
+func (l *lane) refuseItem(it item, err error) {
+	switch {
+	case it.sub != nil:
+		l.end(it.sub, Outcome{Err: err})
+	case it.upd != nil:
+		l.endUpdate(it.upd, err)
+	case it.judged != nil:
+		l.nextOf(it.judged.sub.draft.From)
+		l.end(it.judged.sub, Outcome{Err: err})
+	}
+}
+
+// admit takes a message as far as it gets at once: to a refusal, an earlier outcome, the
+// before-callback, or the flow.
+func (l *lane) admit(s *submission) {
+	now := time.Now()
+	if s.keyed {
+		if o, ok := l.st.dups.find(s.key, now); ok {
+			o.Duplicate = true
+			l.end(s, o)
+			return
+		}
+		if first := l.keyed[s.key]; first != nil {
+			first.again = append(first.again, s)
+			return
+		}
+	}
+	snd := l.st.senders[s.draft.From]
+	if err := l.authorise(s.draft, snd, now); err != nil {
+		l.rejected(s, err)
+		return
+	}
+	if s.keyed {
+		l.keyed[s.key] = s
+	}
+	if queue, busy := l.asking[s.draft.From]; busy {
+		l.asking[s.draft.From] = append(queue, s)
+		return
+	}
+	if l.due(s) {
+		l.ask(s)
+		return
+	}
+	l.toFlow(s)
+}
+
+func (l *lane) due(s *submission) bool {
+	return l.p.before != nil && !s.draft.Flags.Any(group.ForbidBefore) && l.p.before.Due(l.st.group, s.draft)
+}
+
+// A judged is the before-callback's answer about a submission.
+type judged struct {
+	sub     *submission
+	verdict Verdict
+}
+
+// ask hands s to the before-callback. Until it has answered, later messages of the same sender wait behind s.
+func (l *lane) ask(s *submission) {
+	if l.asking == nil {
+		l.asking = make(map[group.Account][]*submission)
+	}
+	if _, busy := l.asking[s.draft.From]; !busy {
+		l.asking[s.draft.From] = nil
+	}
+	l.askingN++
+	g := l.st.group
+	l.p.running.Go(func() {
+		v := l.p.before.BeforeSend(context.Background(), g, s.draft)
+		l.post(item{judged: &judged{s, v}})
+	})
+}
+
+func (l *lane) judged(j *judged) {
+	s := j.sub
+	switch v := j.verdict; {
+	case v.Refuse != nil:
+		l.refused(s, v.Refuse)
+	case v.Drop:
+		l.remember(s, Outcome{Dropped: true})
+		l.end(s, Outcome{Dropped: true})
+	default:
+		if v.Body != nil {
+			s.draft.Body = v.Body
+		}
+		if v.CloudCustomData != nil {
+			s.draft.CloudCustomData = *v.CloudCustomData
+		}
+		if v.Body != nil || v.CloudCustomData != nil {
+			if err := l.p.validateBody(s.draft); err != nil {
+				l.rejected(s, err)
+				break
+			}
+		}
+		l.toFlow(s)
+	}
+	l.nextOf(s.draft.From)
+}
+
+// nextOf goes on with the sender's next message after one was judged.
+func (l *lane) nextOf(from group.Account) {
+	l.askingN--
+	queue := l.asking[from]
+	delete(l.asking, from)
+	for i, s := range queue {
+		if l.st == nil { // the group can't be read now: nothing can be decided about it
+			l.end(s, Outcome{Err: ErrUnavailable})
+			continue
+		}
+		if l.due(s) {
+			l.ask(s)
+			l.asking[from] = queue[i+1:]
+			return
+		}
+		l.toFlow(s)
+	}
+}
+
+// toFlow releases s if there is no limit or room for it, or lets it wait.
+func (l *lane) toFlow(s *submission) {
+	if l.st.group == nil { // destroyed while the callback was asked
+		l.refused(s, group.Errorf(group.CodeNoGroup, "group %q does not exist", l.id))
+		return
+	}
+	var limits Limits
+	if l.p.cfg.Limits != nil {
+		limits = l.p.cfg.Limits(l.st.group)
+	}
+	now := time.Now().UnixNano()
+	if limits != l.limits {
+		l.limits = limits
+		if l.flow != nil {
+			if limits.PerSecond <= 0 {
+				l.flow.drain(now, l.released)
+			}
+			l.flow.setLimits(limits)
+		}
+	}
+	if limits.PerSecond <= 0 {
+		s.released = 0
+		l.released(s)
+		return
+	}
+	if l.flow == nil {
+		l.flow = newFlow(limits, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+		l.st.restore(l.flow)
+	}
+	l.flow.arrive(now, s, l.released, l.restricted)
+}
+
+// release lets the flow decide and returns when it wants to decide again.
+func (l *lane) release() int64 {
+	if l.flow == nil || l.flow.quiet() {
+		return math.MaxInt64
+	}
+	return l.flow.advance(time.Now().UnixNano(), l.released, l.restricted)
+}
+
+func (l *lane) released(s *submission) { l.ready = append(l.ready, item{sub: s}) }
+
+func (l *lane) restricted(s *submission) {
+	o := Outcome{Restricted: true}
+	l.remember(s, o)
+	l.leave(s, group.Errorf(group.CodeFrequencyLimit, "msg count exceeds limit,please retry later"))
+	l.p.log.Debug("message restricted", "group", string(l.id), "account", string(s.draft.From), "priority", s.draft.Priority.String())
+	l.end(s, o)
+}
+
+// rejected ends s with a refusal or, if err is none, asks its sender to try again.
+func (l *lane) rejected(s *submission, err error) {
+	if e, ok := asRefusal(err); ok {
+		l.refused(s, e)
+		return
+	}
+	l.p.log.Warn("message not decided", "group", string(l.id), "err", err)
+	l.end(s, Outcome{Err: ErrUnavailable})
+}
+
+// refused ends s with a refusal.
+func (l *lane) refused(s *submission, err *group.Error) {
+	l.leave(s, err)
+	l.p.log.Debug("message refused", "group", string(l.id), "account", string(s.draft.From), "code", err.Code, "reason", err.Info)
+	l.end(s, Outcome{Err: err})
+}
+
+// leave tells the outboxes that s is not stored.
+func (l *lane) leave(s *submission, err *group.Error) {
+	if l.st == nil || l.st.group == nil {
+		return
+	}
+	for _, o := range l.p.outbox {
+		if muts := o.Refused(l.st.group, s.draft, err); len(muts) > 0 && len(l.leftOver) < l.p.cfg.LaneLen {
+			l.leftOver = append(l.leftOver, muts)
+		}
+	}
+}
+
+// remember keeps an outcome that is not in the log for whoever sends the message again.
+func (l *lane) remember(s *submission, o Outcome) {
+	if s.keyed && l.st != nil {
+		l.st.dups.add(s.key, o, time.Now(), l.p.cfg.DuplicateWindow, l.p.cfg.DuplicateEntries)
+	}
+}
+
+// end is the last that happens to s.
+func (l *lane) end(s *submission, o Outcome) {
+	if s.keyed && l.keyed[s.key] == s {
+		delete(l.keyed, s.key)
+	}
+	l.waiting.Add(-1 - int64(len(s.again)))
+	l.p.finish(s, o)
+}
+
+func (l *lane) endUpdate(u *update, err error) {
+	l.waiting.Add(-1)
+	u.done <- err
+}
+
+// quiet reports whether nothing is left to do but to wait for new work.
+func (l *lane) quiet() bool {
+	return l.writing == nil && len(l.ready) == 0 && l.askingN == 0 && len(l.leftOver) == 0 && (l.flow == nil || l.flow.quiet())
+}
+
+// wait blocks until something comes in or the flow has to decide.
+func (l *lane) wait(next int64) {
+	if next == math.MaxInt64 {
+		<-l.wake
+		return
+	}
+	d := time.Duration(next - time.Now().UnixNano())
+	if l.timer == nil {
+		l.timer = time.NewTimer(d)
+	} else {
+		l.timer.Reset(d)
+	}
+	select {
+	case <-l.wake:
+		l.timer.Stop()
+	case <-l.timer.C:
+	}
+}
+
+// sleep ends the goroutine's work unless something has come in.
+func (l *lane) sleep() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.inbox) > 0 {
+		return false
+	}
+	l.running = false
+	l.used = time.Now()
+	keep := l.p.cfg.DuplicateWindow
+	if l.st == nil || l.st.group == nil {
+		keep = 0 // a group that is not there is not worth remembering
+	}
+	if l.expiry == nil {
+		l.expiry = time.AfterFunc(keep, l.expire)
+	} else if keep == 0 {
+		l.expiry.Reset(0)
+	}
+	return true
+}
+
+// expire forgets the lane if it has been idle for the duplicate window.
+func (l *lane) expire() {
+	sh := l.p.shard(l.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		return
+	}
+	if l.running || len(l.room) > 0 {
+		l.expiry.Reset(l.p.cfg.DuplicateWindow)
+		return
+	}
+	if l.st != nil && l.st.group != nil {
+		if left := l.p.cfg.DuplicateWindow - time.Since(l.used); left > 0 {
+			l.expiry.Reset(left)
+			return
+		}
+	}
+	l.forget(sh)
+}
+
+// forget removes the lane; its shard's lock and its own are held, and it does not run.
+func (l *lane) forget(sh *shard) {
+	l.dead = true
+	if l.expiry != nil {
+		l.expiry.Stop()
+	}
+	delete(sh.lanes, l.id)
+	l.p.metrics.lanes.Dec()
+}
+
+// asRefusal returns err as a refusal, if it is one.
+func asRefusal(err error) (*group.Error, bool) { return errors.AsType[*group.Error](err) }

@@ -1,0 +1,63 @@
+package hooks
+
+import (
+	"context"
+	"sync"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
+)
+
+// maxProfiles bounds the accounts that a profileCache keeps; past it an arbitrary half is forgotten.
+const maxProfiles = 1 << 16
+
+// A profileCache keeps the profiles of recent senders, until forget.
+type profileCache struct {
+	store storage.Records
+
+	mu    sync.RWMutex
+	known map[group.Account]*group.Profile
+	gen   uint64 // grows with each forget: a read that began before one is not kept
+}
+
+func newProfileCache(store storage.Records) *profileCache {
+	return &profileCache{store: store, known: make(map[group.Account]*group.Profile)}
+}
+
+// get returns the account's profile, or nil if there is no such account. The profile is
+// shared: do not change it.
+func (c *profileCache) get(ctx context.Context, a group.Account) (*group.Profile, error) {
+	c.mu.RLock()
+	p, ok := c.known[a]
+	gen := c.gen
+	c.mu.RUnlock()
+	if ok {
+		return p, nil
+	}
+	p, err := storage.Accounts.Find(ctx, c.store, storage.AccountKey(a))
+	if err != nil || p == nil { // that an account is missing is not kept: it may be made at any moment
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gen == gen {
+		if len(c.known) >= maxProfiles {
+			drop := len(c.known) / 2
+			for a := range c.known {
+				if drop--; drop < 0 {
+					break
+				}
+				delete(c.known, a)
+			}
+		}
+		c.known[a] = p
+	}
+	return p, nil
+}
+
+func (c *profileCache) forget(a group.Account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen++
+	delete(c.known, a)
+}

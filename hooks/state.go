@@ -1,0 +1,202 @@
+package hooks
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
+)
+
+// A state is what a lane knows of its group while it is active. It can be dropped at any
+// moment and loaded again.
+type state struct {
+	group   *group.Group // nil: there is no such group. Never changed in place: callbacks read it.
+	head    storage.Head
+	senders map[group.Account]*sender
+	dups    duplicates
+	recent  []release // of the last second, when loaded
+
+	roomNext, roomEnd group.Seq // SEQs of a type that stores no messages: next and last reserved
+}
+
+// A sender is what the lane keeps of an account that sends (or is asked about) in the group.
+type sender struct {
+	member     *group.Member // nil: not a member
+	mutedUntil int64         // Unix seconds; 0: not muted
+}
+
+type release struct {
+	at       int64 // Unix nanoseconds
+	priority group.Priority
+}
+
+// load reads the group. An absent group gives a state without one, and no error.
+func (l *lane) load(ctx context.Context) error {
+	p := l.p
+	g, err := storage.FindGroup(ctx, p.store, l.id)
+	if err != nil {
+		return err
+	}
+	st := &state{group: g, senders: make(map[group.Account]*sender), dups: newDuplicates()}
+	if g != nil {
+		if st.head, err = p.store.Head(ctx, g.Key()); err != nil {
+			return err
+		}
+		now := time.Now()
+		if err := st.loadRecent(ctx, p, now); err != nil {
+			return err
+		}
+		if !g.Type.Rules().StoresMessages {
+			r, err := storage.Rooms.Find(ctx, p.store, storage.GroupRecordKey(g.Key()))
+			if err != nil {
+				return err
+			}
+			if r != nil {
+				st.roomEnd = r.To
+			}
+			st.roomNext = st.roomEnd + 1
+		}
+		if l.flow != nil {
+			st.restore(l.flow)
+		}
+	}
+	l.st = st
+	return nil
+}
+
+// loadRecent reads the messages that may still be sent again, newest first.
+func (st *state) loadRecent(ctx context.Context, p *Pipeline, now time.Time) error {
+	if st.head.Tail == 0 || now.Sub(time.Unix(st.head.Time, 0)) > p.cfg.DuplicateWindow+time.Second {
+		return nil
+	}
+	var found []*group.Message
+	for m, err := range p.store.RangeDown(ctx, st.group.Key(), 1, st.head.Tail+1) {
+		if err != nil {
+			return fmt.Errorf("recent messages: %w", err)
+		}
+		if now.Sub(time.Unix(m.Time, 0)) > p.cfg.DuplicateWindow || len(found) >= p.cfg.DuplicateEntries {
+			break
+		}
+		found = append(found, m)
+	}
+	for i := len(found) - 1; i >= 0; i-- {
+		m := found[i]
+		if key, ok := m.DuplicateKey(); ok {
+			st.dups.add(key, Outcome{Seq: m.Seq, Time: m.Time, ID: m.ID}, time.Unix(m.Time, 0), p.cfg.DuplicateWindow, p.cfg.DuplicateEntries)
+		}
+		if m.Released > now.Add(-window).UnixNano() {
+			st.recent = append(st.recent, release{m.Released, m.Priority})
+		}
+	}
+	return nil
+}
+
+// restore counts the releases of the last second, so that a restart opens no second window.
+func (st *state) restore(f *flow) {
+	f.restore(st.recent)
+	st.recent = nil
+}
+
+// prefetch reads the senders in items that are not known yet, all at once.
+func (l *lane) prefetch(ctx context.Context, items []item) error {
+	if l.st.group == nil {
+		return nil
+	}
+	var missing []group.Account
+	for _, it := range items {
+		if it.sub == nil {
+			continue
+		}
+		from := it.sub.draft.From
+		if _, known := l.st.senders[from]; !known {
+			l.st.senders[from] = nil
+			missing = append(missing, from)
+		}
+		if _, err := l.p.profiles.get(ctx, from); err != nil {
+			return err
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	err := l.fetch(ctx, missing)
+	if err != nil {
+		for _, a := range missing {
+			delete(l.st.senders, a)
+		}
+	}
+	return err
+}
+
+// fetch reads memberships and mutes.
+func (l *lane) fetch(ctx context.Context, accounts []group.Account) error {
+	st := l.st
+	key := st.group.Key()
+	keys := make([]string, len(accounts))
+	for i, a := range accounts {
+		keys[i] = storage.MemberKey(key, a)
+	}
+	members, err := storage.Members.GetMany(ctx, l.p.store, keys)
+	if err != nil {
+		return err
+	}
+	mutes, err := storage.Mutes.GetMany(ctx, l.p.store, keys)
+	if err != nil {
+		return err
+	}
+	if len(st.senders) > l.p.cfg.CachedSenders {
+		drop := len(st.senders) / 2
+		for a, s := range st.senders {
+			if drop == 0 {
+				break
+			}
+			if s != nil {
+				delete(st.senders, a)
+				drop--
+			}
+		}
+	}
+	for i, a := range accounts {
+		s := &sender{member: members[i]}
+		if s.member == nil {
+			s.member = l.room[a]
+		}
+		if mutes[i] != nil {
+			s.mutedUntil = mutes[i].Until
+		}
+		st.senders[a] = s
+	}
+	return nil
+}
+
+// sender returns what is known of a, reading it if need be.
+func (l *lane) sender(ctx context.Context, a group.Account) (*sender, error) {
+	if s := l.st.senders[a]; s != nil {
+		return s, nil
+	}
+	if l.st.group == nil {
+		return &sender{}, nil
+	}
+	if err := l.fetch(ctx, []group.Account{a}); err != nil {
+		return nil, err
+	}
+	return l.st.senders[a], nil
+}
+
+// reserve hands out the next SEQ of a room, which is never stored. It writes once per block.
+func (l *lane) reserve(ctx context.Context) (group.Seq, error) {
+	const block = 4096
+	st := l.st
+	if st.roomNext > st.roomEnd {
+		end := st.roomNext + block - 1
+		err := l.p.store.Apply(ctx, storage.Rooms.Put(storage.GroupRecordKey(st.group.Key()), &storage.Reserved{To: end}))
+		if err != nil {
+			return 0, err
+		}
+		st.roomEnd = end
+	}
+	st.roomNext++
+	return st.roomNext - 1, nil
+}

@@ -1,0 +1,59 @@
+package hooks
+
+import "github.com/rookery-im/rookery/group"
+
+// validate refuses what is wrong with a draft by itself, whatever the group. It brings the
+// body into its compact form.
+func (p *Pipeline) validate(d *Draft) error {
+	if !d.Group.Valid() {
+		return group.Errorf(group.CodeBadGroupID, "group id %.60q is not valid", string(d.Group))
+	}
+	if !d.From.Valid() {
+		return group.Errorf(group.CodeBadParameter, "sender %.40q is not a valid UserID", string(d.From))
+	}
+	if d.Priority == 0 {
+		d.Priority = group.Normal
+	}
+	if err := p.validateBody(d); err != nil {
+		return err
+	}
+	if len(d.Mentions) > group.MaxMentions {
+		return group.Errorf(group.CodeTooManyMentions, "%d mentions, at most %d are allowed", len(d.Mentions), group.MaxMentions)
+	}
+	if len(d.To) > group.MaxRecipients {
+		return group.Errorf(group.CodeBadParameter, "To_Account names %d accounts, at most %d are allowed", len(d.To), group.MaxRecipients)
+	}
+	if d.Flags.Any(group.OnlineOnly) && d.Flags.Any(group.NoUnread|group.NoLastMsg|group.MuteNotifications) {
+		return group.Errorf(group.CodeBadParameter, "OnlineOnlyFlag and SendMsgControl exclude each other")
+	}
+	return nil
+}
+
+// validateBody checks what a before-callback may replace.
+func (p *Pipeline) validateBody(d *Draft) error {
+	body, err := group.ParseBody(d.Body, p.cfg.BodyLimit-len(d.CloudCustomData))
+	if err != nil {
+		return err
+	}
+	d.Body = body.Raw
+	return nil
+}
+
+// validateFor refuses what the group's type does not have.
+func validateFor(g *group.Group, d *Draft) *group.Error {
+	r := g.Type.Rules()
+	switch {
+	case len(d.To) > 0 && !r.DirectedMessages:
+		return group.Errorf(group.CodeBadParameter, "To_Account is not for groups of type %s", g.Type)
+	case d.Flags.Any(group.OnlineOnly|group.NoUnread) && g.Type == group.AVChatRoom:
+		return group.Errorf(group.CodeBadParameter, "OnlineOnlyFlag and NoUnread are not for groups of type %s", g.Type)
+	}
+	if g.Type == group.AVChatRoom {
+		for _, m := range d.Mentions {
+			if m.All {
+				return group.Errorf(group.CodeBadParameter, "everybody cannot be mentioned in a group of type %s", g.Type)
+			}
+		}
+	}
+	return nil
+}
