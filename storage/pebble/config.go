@@ -1,0 +1,90 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// The values of Config.Sync.
+const (
+	SyncAlways   = "always"
+	SyncInterval = "interval"
+)
+
+// Config says how the store is kept. Only Dir is needed.
+type Config struct {
+	// Dir is the store's folder. It is made if it is missing.
+	Dir string
+	// Sync is SyncAlways (empty means the same: fsync before a write returns) or SyncInterval.
+	Sync string
+	// SyncInterval is the time between fsyncs with Sync "interval". Zero means 100 ms.
+	SyncInterval time.Duration
+	// CacheBytes bounds the cache of blocks read from disk. Zero means 32 MiB.
+	CacheBytes int64
+	// ReserveBytes is the free disk space below which writes are refused. Zero means 256 MiB,
+	// a negative number no reserve.
+	ReserveBytes int64
+	// FS is the file system. Nil means the operating system's.
+	FS vfs.FS
+	// Logger gets the store's life-cycle and troubles. Nil means none.
+	Logger *slog.Logger
+	// OnFatal is called once, with the reason, when the store can't promise durability any more: a
+	// failed fsync, or damage to its files. It may be called from any goroutine and should not
+	// return; if it does, every write from then on is refused with storage.ErrUnavailable. Nil
+	// means: one line to standard error, and exit code 1.
+	OnFatal func(error)
+}
+
+// Validate reports every bad field.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("storage: the folder is not set"))
+	}
+	if c.Sync != "" && c.Sync != SyncAlways && c.Sync != SyncInterval {
+		errs = append(errs, fmt.Errorf("storage.sync: %q is neither %q nor %q", c.Sync, SyncAlways, SyncInterval))
+	}
+	if c.SyncInterval < 0 {
+		errs = append(errs, fmt.Errorf("storage.sync_interval: %v is negative", c.SyncInterval))
+	}
+	if c.CacheBytes < 0 {
+		errs = append(errs, fmt.Errorf("storage.cache_bytes: %d is negative", c.CacheBytes))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Sync == "" {
+		c.Sync = SyncAlways
+	}
+	if c.SyncInterval == 0 {
+		c.SyncInterval = 100 * time.Millisecond
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 32 << 20
+	}
+	if c.ReserveBytes == 0 {
+		c.ReserveBytes = 256 << 20
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnFatal == nil {
+		c.OnFatal = exit
+	}
+	return c
+}
+
+// exit ends the process: a supervisor starts it again, and the log on disk says what is true.
+func exit(err error) {
+	fmt.Fprintf(os.Stderr, "rookery: the store can't go on: %v\n", err)
+	os.Exit(1)
+}
