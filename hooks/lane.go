@@ -170,7 +170,7 @@ func (l *lane) prepare(items []item) error {
 	if !needed {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), l.p.cfg.StoreTimeout, ErrUnavailable)
+	ctx, cancel := l.storeContext()
 	defer cancel()
 	if l.st == nil {
 		if err := l.load(ctx); err != nil {
@@ -178,6 +178,11 @@ func (l *lane) prepare(items []item) error {
 		}
 	}
 	return l.prefetch(ctx, items)
+}
+
+// storeContext bounds what the lane itself asks of the store.
+func (l *lane) storeContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.Background(), l.p.cfg.StoreTimeout, ErrUnavailable)
 }
 
 // settleOnly settles the writes among items at once, before anything is loaded for the others.
@@ -218,8 +223,16 @@ func (l *lane) admit(s *submission) {
 			return
 		}
 	}
-	snd := l.st.senders[s.draft.From]
-	if err := l.authorise(s.draft, snd, now); err != nil {
+	snd, err := l.st.senders[s.draft.From], error(nil)
+	if snd == nil { // known since prepare, unless the cache is full
+		ctx, cancel := l.storeContext()
+		snd, err = l.sender(ctx, s.draft.From)
+		cancel()
+	}
+	if err == nil {
+		err = l.authorise(s.draft, snd, now)
+	}
+	if err != nil {
 		l.rejected(s, err)
 		return
 	}

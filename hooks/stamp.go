@@ -37,7 +37,7 @@ func (b *batch) empty() bool {
 func (l *lane) launch() {
 	for l.writing == nil && (len(l.ready) > 0 || len(l.leftOver) > 0) {
 		if l.st == nil {
-			ctx, cancel := context.WithTimeoutCause(context.Background(), l.p.cfg.StoreTimeout, ErrUnavailable)
+			ctx, cancel := l.storeContext()
 			err := l.load(ctx)
 			cancel()
 			if err != nil {
@@ -82,6 +82,8 @@ func (l *lane) stamp() *batch {
 		b.write.Mutations = append(b.write.Mutations, muts...)
 	}
 	l.leftOver = nil
+	ctx, cancel := l.storeContext()
+	defer cancel()
 	now := time.Now()
 	sent := make(map[group.Account]*group.Message)
 	bytes := 0
@@ -97,9 +99,7 @@ func (l *lane) stamp() *batch {
 				continue
 			}
 		}
-		ctx, cancel := context.WithTimeoutCause(context.Background(), l.p.cfg.StoreTimeout, ErrUnavailable)
 		m, err := l.message(ctx, b, s, now)
-		cancel()
 		if err != nil {
 			if s.released != 0 && l.flow != nil {
 				l.flow.giveBack(s.released, s.draft.Priority)

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -110,8 +111,7 @@ func (l *lane) prefetch(ctx context.Context, items []item) error {
 			continue
 		}
 		from := it.sub.draft.From
-		if _, known := l.st.senders[from]; !known {
-			l.st.senders[from] = nil
+		if l.st.senders[from] == nil {
 			missing = append(missing, from)
 		}
 		if _, err := l.p.profiles.get(ctx, from); err != nil {
@@ -121,13 +121,8 @@ func (l *lane) prefetch(ctx context.Context, items []item) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	err := l.fetch(ctx, missing)
-	if err != nil {
-		for _, a := range missing {
-			delete(l.st.senders, a)
-		}
-	}
-	return err
+	slices.Sort(missing)
+	return l.fetch(ctx, slices.Compact(missing))
 }
 
 // fetch reads memberships and mutes.
@@ -148,14 +143,12 @@ func (l *lane) fetch(ctx context.Context, accounts []group.Account) error {
 	}
 	if len(st.senders) > l.p.cfg.CachedSenders {
 		drop := len(st.senders) / 2
-		for a, s := range st.senders {
+		for a := range st.senders {
 			if drop == 0 {
 				break
 			}
-			if s != nil {
-				delete(st.senders, a)
-				drop--
-			}
+			delete(st.senders, a)
+			drop--
 		}
 	}
 	for i, a := range accounts {

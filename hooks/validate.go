@@ -31,7 +31,11 @@ func (p *Pipeline) validate(d *Draft) error {
 
 // validateBody checks what a before-callback may replace.
 func (p *Pipeline) validateBody(d *Draft) error {
-	body, err := group.ParseBody(d.Body, p.cfg.BodyLimit-len(d.CloudCustomData))
+	left := p.cfg.BodyLimit - len(d.CloudCustomData)
+	if left <= 0 {
+		return group.Errorf(group.CodeMessageTooLong, "CloudCustomData of %d bytes leaves nothing of the %d that a message may have", len(d.CloudCustomData), p.cfg.BodyLimit)
+	}
+	body, err := group.ParseBody(d.Body, left)
 	if err != nil {
 		return err
 	}
