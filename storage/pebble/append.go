@@ -129,16 +129,12 @@ func (s *Store) Replace(ctx context.Context, key group.Key, msgs []*group.Messag
 
 // storedMessage returns the message under a key, or nil if there is none that has not expired.
 func (s *Store) storedMessage(key []byte) (*group.Message, error) {
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	defer closer.Close()
-	m, err := storage.DecodeMessage(v)
-	if err != nil || expired(m) {
+	var m *group.Message
+	_, err := s.view(key, func(v []byte) (err error) {
+		m, err = storage.DecodeMessage(v)
+		return err
+	})
+	if err != nil || m == nil || expired(m) {
 		return nil, err
 	}
 	return m, nil
@@ -148,6 +144,9 @@ func (s *Store) storedMessage(key []byte) (*group.Message, error) {
 // removes them.
 func (s *Store) Drop(ctx context.Context, key group.Key) error {
 	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if err := s.space.checkFull(); err != nil {
 		return err
 	}
 	return s.changeLog(ctx, key, nil, false, func(batch *pebble.Batch, _ head) (head, error) {
@@ -213,16 +212,14 @@ func (s *Store) load(key group.Key, st *groupState) (head, error) {
 	return h, nil
 }
 
+// readHead returns the head as the database has it, the zero head for no log.
 func (s *Store) readHead(key group.Key) (head, error) {
-	v, closer, err := s.db.Get(headKey(key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return head{}, nil
-	}
-	if err != nil {
-		return head{}, unavailable(err)
-	}
-	defer closer.Close()
-	return decodeHead(v)
+	var h head
+	_, err := s.view(headKey(key), func(v []byte) (err error) {
+		h, err = decodeHead(v)
+		return err
+	})
+	return h, err
 }
 
 // cloneMutations copies what the caller gets back when the call returns, which may be before

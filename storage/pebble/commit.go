@@ -35,6 +35,8 @@ func (s *Store) commit(ctx context.Context, w *write) error {
 	select {
 	case err := <-done:
 		return err
+	case <-s.gone:
+		err = s.failure()
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-s.space.stalled():
@@ -74,7 +76,7 @@ func (s *Store) write(w *write) error {
 
 // apply hands the batch to the log and makes it visible.
 func (s *Store) apply(b *pebble.Batch) error {
-	err := guard(func() error {
+	err := s.guard(func() error {
 		if s.cfg.Sync == SyncInterval {
 			return s.db.Apply(b, pebble.NoSync)
 		}

@@ -26,8 +26,13 @@ type Config struct {
 	SyncInterval time.Duration
 	// CacheBytes bounds the cache of blocks read from disk. Zero means 32 MiB.
 	CacheBytes int64
-	// ReserveBytes is the free disk space below which writes are refused. Zero means 256 MiB,
-	// a negative number no reserve.
+	// MemTableBytes bounds each table of fresh writes in memory, of which there are up to four.
+	// Zero means 16 MiB.
+	MemTableBytes int64
+	// MaxOpenFiles bounds the table files that are kept open. Zero means 512.
+	MaxOpenFiles int
+	// ReserveBytes is the free disk space below which writes are refused. Zero means no reserve:
+	// only a full disk stops them.
 	ReserveBytes int64
 	// FS is the file system. Nil means the operating system's.
 	FS vfs.FS
@@ -52,8 +57,18 @@ func (c Config) Validate() error {
 	if c.SyncInterval < 0 {
 		errs = append(errs, fmt.Errorf("storage.sync_interval: %v is negative", c.SyncInterval))
 	}
-	if c.CacheBytes < 0 {
-		errs = append(errs, fmt.Errorf("storage.cache_bytes: %d is negative", c.CacheBytes))
+	for _, f := range []struct {
+		key string
+		n   int64
+	}{
+		{"storage.free_space_reserve", c.ReserveBytes},
+		{"storage.pebble.cache_size", c.CacheBytes},
+		{"storage.pebble.memtable_size", c.MemTableBytes},
+		{"storage.pebble.max_open_files", int64(c.MaxOpenFiles)},
+	} {
+		if f.n < 0 {
+			errs = append(errs, fmt.Errorf("%s: %d is negative", f.key, f.n))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -68,8 +83,11 @@ func (c Config) withDefaults() Config {
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 32 << 20
 	}
-	if c.ReserveBytes == 0 {
-		c.ReserveBytes = 256 << 20
+	if c.MemTableBytes == 0 {
+		c.MemTableBytes = 16 << 20
+	}
+	if c.MaxOpenFiles == 0 {
+		c.MaxOpenFiles = 512
 	}
 	if c.FS == nil {
 		c.FS = vfs.Default

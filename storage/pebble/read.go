@@ -3,7 +3,6 @@ package pebble
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"iter"
 	"math"
 	"time"
@@ -238,14 +237,10 @@ func parseHourEntry(it *pebble.Iterator) (e hourEntry, err error) {
 }
 
 func (s *Store) hasHour(hour uint64, key group.Key, generation uint64) (bool, error) {
-	v, closer, err := s.db.Get(hourKey(hour, key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, unavailable(err)
-	}
-	defer closer.Close()
-	g, _, err := parseIndexValue(v)
-	return g == generation, err
+	var g uint64
+	found, err := s.view(hourKey(hour, key), func(v []byte) (err error) {
+		g, _, err = parseIndexValue(v)
+		return err
+	})
+	return found && g == generation, err
 }

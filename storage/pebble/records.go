@@ -53,11 +53,18 @@ func (s *Store) Get(ctx context.Context, table, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.get(k)
+	var value []byte
+	found, err := s.view(k, func(v []byte) error {
+		value = owned(v)
+		return nil
+	})
+	if err == nil && !found {
+		err = storage.ErrNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("table %s: record %q: %w", table, key, err)
 	}
-	return v, nil
+	return value, nil
 }
 
 // GetMany returns the values of keys in their order, nil where there is none.
@@ -220,27 +227,19 @@ func (s *Store) exists(key []byte, before []storage.Mutation) (bool, error) {
 			return false, nil
 		}
 	}
-	_, closer, err := s.db.Get(key)
+	return s.view(key, func([]byte) error { return nil })
+}
+
+// view shows a key's value to look, which may not keep it, and reports whether there is one.
+func (s *Store) view(key []byte, look func(value []byte) error) (found bool, err error) {
+	v, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, unavailable(err)
 	}
-	return true, closer.Close()
-}
-
-// get returns a copy of a key's value, or storage.ErrNotFound.
-func (s *Store) get(key []byte) ([]byte, error) {
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, storage.ErrNotFound
-	}
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	v = owned(v)
-	return v, closer.Close()
+	return true, errors.Join(look(v), closer.Close())
 }
 
 // owned copies v; the copy of an empty value is not nil, which would mean "no record".

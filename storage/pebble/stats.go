@@ -1,7 +1,110 @@
 package pebble
 
-type stats struct{}
+import (
+	"sync"
+	"time"
 
-func (s *stats) init()                                   {}
-func (s *stats) detach()                                 {}
-func (s *stats) appended(messages, bytes int, err error) {}
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// stats counts what the store does. It is a prometheus.Collector.
+type stats struct {
+	appends, appendErrors, messages, bytes prometheus.Counter
+	fsync                                  prometheus.Histogram
+
+	mu    sync.Mutex
+	db    *pebble.DB // nil before the store is open and after it is closed
+	space *space
+}
+
+var (
+	compactionsDesc = prometheus.NewDesc("rookery_storage_compactions_total", "Compactions that have finished.", nil, nil)
+	compactingDesc  = prometheus.NewDesc("rookery_storage_compactions_running", "Compactions under way.", nil, nil)
+	diskDesc        = prometheus.NewDesc("rookery_storage_disk_bytes", "Bytes that the store takes on disk.", nil, nil)
+	freeDesc        = prometheus.NewDesc("rookery_storage_free_bytes", "Free bytes on the store's disk when it last looked.", nil, nil)
+	readOnlyDesc    = prometheus.NewDesc("rookery_storage_read_only", "1 while writes are refused for want of space.", nil, nil)
+	readAmpDesc     = prometheus.NewDesc("rookery_storage_read_amplification", "Tables that a read may have to look into.", nil, nil)
+)
+
+func (s *stats) init() {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	s.appends = counter("rookery_storage_appends_total", "Batches of messages that were written.")
+	s.appendErrors = counter("rookery_storage_append_errors_total", "Batches of messages that were refused or failed.")
+	s.messages = counter("rookery_storage_appended_messages_total", "Messages that were written.")
+	s.bytes = counter("rookery_storage_appended_bytes_total", "Bytes of batches that were written, keys and index entries included.")
+	s.fsync = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "rookery_storage_fsync_seconds",
+		Help:    "How long fsyncs of the log take.",
+		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16), // 50 µs to 1.6 s
+	})
+}
+
+// attach lets the collector ask db, until detach.
+func (s *stats) attach(db *pebble.DB, space *space) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db, s.space = db, space
+}
+
+func (s *stats) detach() { s.attach(nil, nil) }
+
+func (s *stats) synced(dur time.Duration) { s.fsync.Observe(dur.Seconds()) }
+
+func (s *stats) appended(messages, bytes int, err error) {
+	if err != nil {
+		s.appendErrors.Inc()
+		return
+	}
+	s.appends.Inc()
+	s.messages.Add(float64(messages))
+	s.bytes.Add(float64(bytes))
+}
+
+func (s *stats) own() []prometheus.Collector {
+	return []prometheus.Collector{s.appends, s.appendErrors, s.messages, s.bytes, s.fsync}
+}
+
+// Describe implements prometheus.Collector.
+func (s *stats) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range s.own() {
+		c.Describe(ch)
+	}
+	for _, d := range []*prometheus.Desc{compactionsDesc, compactingDesc, diskDesc, freeDesc, readOnlyDesc, readAmpDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *stats) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range s.own() {
+		c.Collect(ch)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	m := s.db.Metrics()
+	ch <- prometheus.MustNewConstMetric(compactionsDesc, prometheus.CounterValue, float64(m.Compact.Count))
+	gauge(compactingDesc, float64(m.Compact.NumInProgress))
+	gauge(diskDesc, float64(m.DiskSpaceUsage()))
+	gauge(readAmpDesc, float64(m.ReadAmp()))
+	readOnly := 0.0
+	if s.space.check(0) != nil {
+		readOnly = 1
+	}
+	gauge(readOnlyDesc, readOnly)
+	if free, ok := s.space.freeBytes(); ok {
+		gauge(freeDesc, float64(free))
+	}
+}
+
+// Metrics returns the store's collector; it may be registered before and collected after the
+// store's life.
+func (s *Store) Metrics() prometheus.Collector { return &s.stats }

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type Store struct {
 	lock    *pebble.Lock
 	db      *pebble.DB
 	space   *space
+	fs      *watchedFS
 	groups  groups
 	stripes stripes
 	sweeper sweeper
@@ -29,6 +31,8 @@ type Store struct {
 
 	closed atomic.Bool
 	failed atomic.Pointer[failure] // set once, then OnFatal is called
+	gone   chan struct{}           // closed when failed is set
+	broken atomic.Bool             // Pebble panicked, maybe with a mutex locked: it can't be closed
 
 	writes  sync.WaitGroup // batches on their way to the log
 	syncing sync.WaitGroup // the interval syncer
@@ -48,15 +52,17 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s := &Store{cfg: cfg, stop: make(chan struct{})}
+	s := &Store{cfg: cfg, stop: make(chan struct{}), gone: make(chan struct{})}
 	s.groups.init()
 	s.stripes.seed = maphash.MakeSeed()
 	s.stats.init()
-	s.space = newSpace(cfg, s.fail)
+	s.space = newSpace(cfg)
+	s.fs = &watchedFS{FS: cfg.FS, space: s.space, fail: s.fail, synced: s.stats.synced}
 	if err := s.openDB(); err != nil {
 		return nil, fmt.Errorf("storage: open %s: %w", cfg.Dir, err)
 	}
 	s.space.open()
+	s.stats.attach(s.db, s.space)
 	if err := storage.CheckSchema(context.Background(), s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -86,15 +92,15 @@ func (s *Store) openDB() error {
 // recent messages come from the cache, a group's history is one range.
 func (s *Store) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:                 s.space.fs,
+		FS:                 s.fs,
 		Lock:               s.lock,
 		Logger:             pebbleLogger{s},
 		EventListener:      s.events(),
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		CacheSize:          s.cfg.CacheBytes,
-		MaxOpenFiles:       512,
-		// Two memtables of 16 MiB bound what a restart replays; they start small and double.
-		MemTableSize:                16 << 20,
+		MaxOpenFiles:       s.cfg.MaxOpenFiles,
+		// What a restart replays; they start small and double.
+		MemTableSize:                uint64(s.cfg.MemTableBytes),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		// Far above the threshold: a burst is to cost read amplification for a while, not a stall
@@ -128,18 +134,17 @@ func (s *Store) Close() error {
 	close(s.stop)
 	s.syncing.Wait()
 	s.space.close()
+	s.stats.detach()
+	if s.broken.Load() {
+		return s.failure()
+	}
 	s.writes.Wait()
 	var err error
 	if s.cfg.Sync == SyncInterval && s.failed.Load() == nil {
 		err = s.syncLog()
 	}
-	s.stats.detach()
-	err = errors.Join(err, guard(s.db.Close))
-	err = errors.Join(err, s.lock.Close())
-	if f := s.failed.Load(); f != nil {
-		return fmt.Errorf("%w: %w", storage.ErrUnavailable, f.err)
-	}
-	return err
+	err = errors.Join(err, s.guard(s.db.Close), s.lock.Close())
+	return cmp.Or(s.failure(), err)
 }
 
 // Health returns nil, ErrReadOnly below the reserve or with a full disk, ErrUnavailable after a
@@ -172,9 +177,13 @@ func (s *Store) failure() error {
 
 // fail stops the store for good. The first reason counts.
 func (s *Store) fail(err error) {
-	if s.failed.CompareAndSwap(nil, &failure{err}) {
-		s.space.close()
-		s.cfg.Logger.Error("store failed", "err", err)
+	if !s.failed.CompareAndSwap(nil, &failure{err}) {
+		return
+	}
+	close(s.gone)
+	s.space.close()
+	s.cfg.Logger.Error("store failed", "err", err)
+	if !s.closed.Load() { // Close tells its caller itself
 		s.cfg.OnFatal(err)
 	}
 }
@@ -200,13 +209,14 @@ func (s *Store) syncRegularly() {
 
 // syncLog waits until all that was written before is durable.
 func (s *Store) syncLog() error {
-	return guard(func() error { return s.db.LogData(nil, pebble.Sync) })
+	return s.guard(func() error { return s.db.LogData(nil, pebble.Sync) })
 }
 
 // guard turns a panic of Pebble into an error: it panics when it can't write to its log.
-func guard(f func() error) (err error) {
+func (s *Store) guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			s.broken.Store(true)
 			if e, ok := p.(error); ok {
 				err = e
 			} else {

@@ -32,6 +32,9 @@ func (s *Store) Sweep(ctx context.Context, now int64) (more bool, err error) {
 	if err := s.ready(ctx); err != nil {
 		return false, err
 	}
+	if err := s.space.checkFull(); err != nil {
+		return false, err
+	}
 	s.sweeper.mu.Lock()
 	defer s.sweeper.mu.Unlock()
 	more, err = s.sweepRuns(ctx, now)
