@@ -1,0 +1,185 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
+)
+
+var raceChecks = []check{
+	{"Race/OneGroup", checkRivals},
+	{"Race/ManyGroups", checkManyGroups},
+	{"Race/Insert", checkInsertRace},
+	{"Race/Readers", checkReaders},
+}
+
+// checkRivals has several writers who all believe that they own the group.
+func checkRivals(t *testing.T, s storage.Store) {
+	const writers, each = 4, 15
+	key := Key("g")
+	var mu sync.Mutex
+	winners := map[group.Seq]group.MsgID{}
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for won := 0; won < each; {
+				h, err := s.Head(t.Context(), key)
+				if err != nil {
+					t.Errorf("Head = %v; want nil", err)
+					return
+				}
+				b := NewBatch(key, h.Tail, 1+w%2)
+				ok, err := appendOnce(t.Context(), s, b)
+				if err != nil {
+					t.Errorf("Append = %v; want nil or a *TailError", err)
+					return
+				}
+				if !ok {
+					continue
+				}
+				won++
+				mu.Lock()
+				for _, m := range b.Messages {
+					if _, taken := winners[m.Seq]; taken {
+						t.Errorf("SEQ %d was won twice", m.Seq)
+					}
+					winners[m.Seq] = m.ID
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	msgs := collect(t, s.Range(t.Context(), key, 1, 1<<40))
+	if len(msgs) != len(winners) {
+		t.Errorf("%d messages are stored; %d were won", len(msgs), len(winners))
+	}
+	for i, m := range msgs {
+		if m.Seq != group.Seq(i)+1 {
+			t.Fatalf("SEQ %d stands at place %d", m.Seq, i+1)
+		}
+		if winners[m.Seq] != m.ID {
+			t.Errorf("SEQ %d is not its winner's", m.Seq)
+		}
+	}
+	wantTail(t, s, key, group.Seq(len(winners)))
+}
+
+// appendOnce appends as the contract tells a writer to, and reports whether the batch is in the log.
+func appendOnce(ctx context.Context, s storage.Store, b *storage.Batch) (bool, error) {
+	err := s.Append(ctx, b)
+	if err == nil {
+		return true, nil
+	}
+	if _, ok := errors.AsType[*storage.TailError](err); ok {
+		return false, nil
+	}
+	if !errors.Is(err, storage.ErrUnavailable) {
+		return false, err
+	}
+	for m, err := range s.Range(ctx, b.Key, b.Tail+1, b.Tail+2) {
+		return err == nil && m.ID == b.Messages[0].ID, err
+	}
+	return false, nil
+}
+
+func checkManyGroups(t *testing.T, s storage.Store) {
+	const groups, batches = 24, 8
+	var wg sync.WaitGroup
+	for i := range groups {
+		wg.Go(func() {
+			key := Key(group.ID(fmt.Sprint("g", i)))
+			for n := range batches {
+				b := NewBatch(key, group.Seq(2*n), 2)
+				b.Mutations = []storage.Mutation{put("reads", fmt.Sprint(i), fmt.Sprint(2*n+2))}
+				if err := s.Append(t.Context(), b); err != nil {
+					t.Errorf("Append to group %d = %v; want nil", i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range groups {
+		key := Key(group.ID(fmt.Sprint("g", i)))
+		msgs := collect(t, s.Range(t.Context(), key, 1, 1000))
+		for j, m := range msgs {
+			if m.Seq != group.Seq(j)+1 || m.Group != key.ID {
+				t.Errorf("group %d: SEQ %d of group %s stands at place %d", i, m.Seq, m.Group, j+1)
+			}
+		}
+		if len(msgs) != 2*batches {
+			t.Errorf("group %d: %d messages; want %d", i, len(msgs), 2*batches)
+		}
+		wantValue(t, s, "reads", fmt.Sprint(i), fmt.Sprint(2*batches))
+	}
+}
+
+func checkInsertRace(t *testing.T, s storage.Store) {
+	for round := range 10 {
+		key := fmt.Sprint("k", round)
+		var mu sync.Mutex
+		var winners []string
+		var wg sync.WaitGroup
+		for w := range 16 {
+			wg.Go(func() {
+				value := fmt.Sprint("w", w)
+				err := s.Apply(t.Context(), insert("lives", key, value))
+				if err == nil {
+					mu.Lock()
+					winners = append(winners, value)
+					mu.Unlock()
+				} else if !errors.Is(err, storage.ErrExists) {
+					t.Errorf("Insert = %v; want nil or ErrExists", err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(winners) != 1 {
+			t.Fatalf("round %d: %d inserts of one key won; want 1", round, len(winners))
+		}
+		wantValue(t, s, "lives", key, winners[0])
+	}
+}
+
+// checkReaders reads while a writer appends: what a reader sees is gapless, and never shrinks.
+func checkReaders(t *testing.T, s storage.Store) {
+	key := Key("g")
+	const n = 60
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range n {
+			if err := s.Append(t.Context(), NewBatch(key, group.Seq(i), 1)); err != nil {
+				t.Errorf("Append = %v; want nil", err)
+				return
+			}
+		}
+	})
+	for range 2 {
+		wg.Go(func() {
+			for last := group.Seq(0); last < n && !t.Failed(); {
+				var seen group.Seq
+				for m, err := range s.Range(t.Context(), key, 1, n+1) {
+					if err != nil || m.Seq != seen+1 {
+						t.Errorf("Range: %v, %v after SEQ %d", m, err, seen)
+						return
+					}
+					seen = m.Seq
+				}
+				if seen < last {
+					t.Errorf("Range ends at %d, after %d had been seen", seen, last)
+				}
+				last = seen
+				if h, err := s.Head(t.Context(), key); err != nil || h.Tail < seen {
+					t.Errorf("Head = %+v, %v; but SEQ %d was seen", h, err, seen)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
