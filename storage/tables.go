@@ -30,9 +30,18 @@ var (
 	Sends = Table[SendMark]{"sends"}
 	// Rooms: {group}. The end of the block of SEQs that is reserved for a group type that stores no messages. Lane.
 	Rooms = Table[Reserved]{"rooms"}
+	// Trash: {group}. Lives of groups that were destroyed and whose records are yet to be removed. Lane; removed by the janitor.
+	Trash = Table[Trashed]{"trash"}
 	// Settings: {name}. Of the whole installation: schema version, secrets' fingerprints, job states.
 	Settings = Table[Setting]{"settings"}
 )
+
+// A Trashed is a destroyed group's life that still has records and messages.
+type Trashed struct {
+	ID          group.ID          `json:"id"`
+	Incarnation group.Incarnation `json:"inc"`
+	Time        int64             `json:"time"` // Unix seconds of the destruction
+}
 
 // A Life is the last incarnation that a group id had.
 type Life struct {
