@@ -1,0 +1,180 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
+)
+
+// The services.
+const (
+	groupService     = "group_open_http_svc"
+	attrService      = "group_open_attr_http_svc"
+	roomService      = "group_open_avchatroom_http_svc"
+	accountService   = "im_open_login_svc"
+	openimService    = "openim"
+	extensionService = "openim_msg_ext_http_svc"
+	historyService   = "open_msg_svc"
+	profileService   = "profile"
+	contactService   = "recentcontact"
+	configService    = "openconfigsvr"
+	operationService = "ConfigSvc"
+)
+
+// Online answers what only the broker knows. All methods may be called from any goroutine
+// and return at once.
+type Online interface {
+	// Devices returns the account's devices: those connected, and those that count as
+	// reachable by push.
+	Devices(a group.Account) []Device
+	// InGroup returns the accounts that are online in the group, at most limit of them
+	// (0: all), ordered by account; and how many there are in all.
+	InGroup(key group.Key, limit int) (some []group.Account, all int)
+	// Kick closes all connections of the account.
+	Kick(a group.Account, reason string)
+	// Notify delivers a notice outside of any group.
+	Notify(n hooks.Notice)
+}
+
+// A Device is one device of an account as others may see it.
+type Device struct {
+	Platform string // Android, iOS, Web, …
+	Online   bool   // connected; else it is reachable by push only
+}
+
+// Callbacks asks the app before a command changes something.
+type Callbacks interface {
+	// Before asks with the before-callback called name. A refusal is for the caller; the
+	// answer is the app's JSON object, nil if the app was not asked or could not answer.
+	Before(ctx context.Context, name string, body any, from hooks.Origin) (json.RawMessage, *group.Error)
+}
+
+// Config bounds the commands. The zero value works: zero limits mean Tencent IM's numbers.
+type Config struct {
+	SDKAppID int64
+	// Admins are the app's administrators; their accounts exist implicitly.
+	Admins []group.Account
+	// NewTypeNames makes answers carry the newer names of group types (Work, Meeting).
+	NewTypeNames bool
+
+	// The longest texts, in bytes. Zero means 100, 240, 300, 100 and 50.
+	NameSize, IntroductionSize, NotificationSize, FaceURLSize, NameCardSize int
+	// CustomFields bounds a group's custom fields (zero: 10) and CustomFieldSize their
+	// values (zero: 512); CustomKeys, if not empty, are the only ones. The same for members: 5 and 64.
+	CustomFields, CustomFieldSize int
+	CustomKeys                    []string
+	MemberFields, MemberFieldSize int
+	MemberKeys                    []string
+
+	// GroupsPerUser bounds the groups that one account is in. Zero means 3,000. Two joins at
+	// the same moment may both pass.
+	GroupsPerUser int
+	// MaxMembers gives a type's limit of members. Nil, or an answer of 0, means the type's own.
+	MaxMembers func(group.Type) int
+	// RecallWindow is how long a member may recall its own message. Zero means 2 minutes.
+	RecallWindow time.Duration
+	// BodyLimit bounds MsgBody and CloudCustomData together, in bytes. Zero means 12,000.
+	BodyLimit int
+	// AnswerSize bounds an answer, in bytes. Zero means 1 MiB.
+	AnswerSize int
+	// IPs is what GetIPList answers.
+	IPs []string
+}
+
+func (c Config) withDefaults() Config {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&c.NameSize, 100)
+	set(&c.IntroductionSize, 240)
+	set(&c.NotificationSize, 300)
+	set(&c.FaceURLSize, 100)
+	set(&c.NameCardSize, 50)
+	set(&c.CustomFields, 10)
+	set(&c.CustomFieldSize, 512)
+	set(&c.MemberFields, 5)
+	set(&c.MemberFieldSize, 64)
+	set(&c.GroupsPerUser, 3000)
+	set(&c.BodyLimit, 12_000)
+	set(&c.AnswerSize, 1<<20)
+	if c.RecallWindow <= 0 {
+		c.RecallWindow = 2 * time.Minute
+	}
+	return c
+}
+
+// Env is what the commands work with. Store and Pipeline are needed, the rest may be absent.
+type Env struct {
+	Store    storage.Store
+	Pipeline *hooks.Pipeline
+	Online   Online    // nil: nobody is online
+	Before   Callbacks // nil: the app is not asked
+	Log      *slog.Logger
+	Audit    *slog.Logger // one line for each command that may change something; nil: none
+}
+
+// env is an Env with everything filled in, the receiver of all handlers.
+type env struct {
+	store    storage.Store
+	pipeline *hooks.Pipeline
+	online   Online
+	before   Callbacks
+	log      *slog.Logger
+	audit    *slog.Logger
+	cfg      Config
+	admins   map[group.Account]bool
+}
+
+// New returns the table of all commands.
+func New(e Env, cfg Config) *Table {
+	v := &env{
+		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, log: e.Log, audit: e.Audit,
+		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
+	}
+	if v.online == nil {
+		v.online = nobody{}
+	}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	if v.audit == nil {
+		v.audit = slog.New(slog.DiscardHandler)
+	}
+	for _, a := range cfg.Admins {
+		v.admins[a] = true
+	}
+	t := &Table{env: v, byPath: make(map[string]*Command), byName: make(map[string]*Command), metrics: newMetrics()}
+	t.registerAccounts()
+	t.registerGroups()
+	t.registerMembers()
+	t.registerMessages()
+	return t
+}
+
+// IsAdmin reports whether a is one of the app's administrators.
+func (t *Table) IsAdmin(a group.Account) bool { return t.env.admins[a] }
+
+// maxMembers returns the most members that g may have; 0 means no limit.
+func (e *env) maxMembers(g *group.Group) int {
+	if g.MaxMembers == 0 && e.cfg.MaxMembers != nil {
+		if n := e.cfg.MaxMembers(g.Type); n > 0 {
+			return n
+		}
+	}
+	return g.MaxMembersOf()
+}
+
+// nobody is Online without a broker.
+type nobody struct{}
+
+func (nobody) Devices(group.Account) []Device                { return nil }
+func (nobody) InGroup(group.Key, int) ([]group.Account, int) { return nil, 0 }
+func (nobody) Kick(group.Account, string)                    {}
+func (nobody) Notify(hooks.Notice)                           {}

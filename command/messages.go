@@ -1,0 +1,348 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+)
+
+func (t *Table) registerMessages() {
+	e := t.env
+	register(t, Command{Service: groupService, Name: "send_group_msg", Audience: Everyone, Changes: true, Doc: "Sends a message to a group."}, e.sendMessage)
+	register(t, Command{Service: groupService, Name: "group_msg_get_simple", Aliases: []string{"group_msg_get"}, Audience: Everyone, Doc: "Returns stored messages, newest first."}, e.getHistory)
+}
+
+type mention struct {
+	All     int           `json:"GroupAtAllFlag" doc:"1: everybody; 0: the account."`
+	Account group.Account `json:"GroupAt_Account" wire:"account"`
+}
+
+type sendRequest struct {
+	GroupID     group.ID        `json:"GroupId" wire:"required"`
+	Random      *uint32         `json:"Random" wire:"required" doc:"The same Random, sender and body within five minutes are one message."`
+	Body        json.RawMessage `json:"MsgBody" wire:"required" type:"array" doc:"The message's elements."`
+	From        group.Account   `json:"From_Account" wire:"account" doc:"The sender that members see; not given: the calling admin. For users: always the caller."`
+	Priority    string          `json:"MsgPriority" doc:"High, Normal, Low or Lowest."`
+	OfflinePush json.RawMessage `json:"OfflinePushInfo" type:"object"`
+	Forbid      []string        `json:"ForbidCallbackControl" doc:"ForbidBeforeSendMsgCallback, ForbidAfterSendMsgCallback."`
+	OnlineOnly  int             `json:"OnlineOnlyFlag" alias:"MsgOnlineOnlyFlag" doc:"1: for those online, not stored."`
+	Control     []string        `json:"SendMsgControl" doc:"NoUnread, NoLastMsg, WithMuteNotifications."`
+	Cloud       string          `json:"CloudCustomData" wire:"text"`
+	Extensions  int             `json:"SupportMessageExtension" doc:"1: extensions may be attached."`
+	To          []group.Account `json:"To_Account" wire:"account" doc:"Only these members get it; at most 50."`
+	Mentions    []mention       `json:"GroupAtInfo" doc:"At most 30."`
+	NeedReceipt int             `json:"NeedReadReceipt"`
+	TopicID     string          `json:"TopicId" doc:"Topics are not offered."`
+}
+
+type sendResponse struct {
+	Time   int64     `json:"MsgTime" doc:"Unix seconds."`
+	Seq    group.Seq `json:"MsgSeq" doc:"0: the message was not stored."`
+	Reason string    `json:"MsgDropReason,omitempty" doc:"MsgFreqCtrl: dropped by frequency control."`
+}
+
+func (e *env) sendMessage(ctx context.Context, call *Call, r *sendRequest) (*sendResponse, error) {
+	d, err := e.draft(call, r)
+	if err != nil {
+		return nil, err
+	}
+	out := e.pipeline.Send(ctx, d)
+	if out.Err != nil {
+		return nil, out.Err
+	}
+	resp := &sendResponse{Time: out.Time, Seq: out.Seq}
+	if out.Restricted {
+		resp.Reason = "MsgFreqCtrl"
+	}
+	return resp, nil
+}
+
+// draft turns a request into what the pipeline takes.
+func (e *env) draft(call *Call, r *sendRequest) (*hooks.Draft, error) {
+	if r.TopicID != "" {
+		return nil, group.Errorf(codeNoTopics, "topics are not offered")
+	}
+	d := &hooks.Draft{
+		Group: r.GroupID, From: call.Caller, Operator: call.Caller, ByAdmin: call.Admin, Origin: call.origin(), Body: r.Body,
+		CloudCustomData: r.Cloud, OfflinePush: r.OfflinePush, To: r.To,
+	}
+	if r.Random != nil {
+		d.Random, d.HasRandom = *r.Random, true
+	}
+	if call.Admin && r.From != "" {
+		d.From = r.From
+	}
+	var known bool
+	if d.Priority, known = group.ParsePriority(r.Priority); !known {
+		return nil, badParameter("MsgPriority must be High, Normal, Low or Lowest")
+	}
+	var err error
+	if d.Flags, err = flagsOf(r); err != nil {
+		return nil, err
+	}
+	if !call.Admin {
+		d.Flags &^= group.ForbidBefore | group.ForbidAfter
+	}
+	if len(r.Mentions) > group.MaxMentions {
+		return nil, group.Errorf(group.CodeTooManyMentions, "%d mentions, at most %d are allowed", len(r.Mentions), group.MaxMentions)
+	}
+	for _, m := range r.Mentions {
+		if m.All == 0 && m.Account == "" {
+			return nil, badParameter("GroupAtInfo: an entry names nobody")
+		}
+		d.Mentions = append(d.Mentions, group.Mention{All: m.All != 0, Account: m.Account})
+	}
+	return d, nil
+}
+
+// flagsOf collects what is on or off in a request.
+func flagsOf(r *sendRequest) (group.Flags, error) {
+	var f group.Flags
+	set := func(on bool, flag group.Flags) {
+		if on {
+			f |= flag
+		}
+	}
+	set(r.OnlineOnly > 0, group.OnlineOnly)
+	set(r.Extensions > 0, group.Extensions)
+	set(r.NeedReceipt > 0, group.NeedReceipt)
+	for _, name := range r.Control {
+		switch name {
+		case "NoUnread":
+			f |= group.NoUnread
+		case "NoLastMsg":
+			f |= group.NoLastMsg
+		case "WithMuteNotifications":
+			f |= group.MuteNotifications
+		default:
+			return 0, badParameter("SendMsgControl must be of NoUnread, NoLastMsg, WithMuteNotifications")
+		}
+	}
+	for _, name := range r.Forbid {
+		switch name {
+		case "ForbidBeforeSendMsgCallback":
+			f |= group.ForbidBefore
+		case "ForbidAfterSendMsgCallback":
+			f |= group.ForbidAfter
+		default:
+			return 0, badParameter("ForbidCallbackControl must be of ForbidBeforeSendMsgCallback, ForbidAfterSendMsgCallback")
+		}
+	}
+	return f, nil
+}
+
+type historyRequest struct {
+	GroupID      group.ID `json:"GroupId" wire:"required"`
+	Number       int      `json:"ReqMsgNumber" wire:"required" doc:"How many; more than 20 are cut."`
+	Seq          int64    `json:"ReqMsgSeq" doc:"The highest MsgSeq wanted; not given: the newest."`
+	WithRecalled int      `json:"WithRecalledMsg" doc:"1: recalled messages too, without their content."`
+	TopicID      string   `json:"TopicId" doc:"Topics are not offered."`
+}
+
+// A historyMessage is a stored message on the wire.
+type historyMessage struct {
+	From      group.Account   `json:"From_Account"`
+	Place     int             `json:"IsPlaceMsg" doc:"0 normal; 1 deleted, expired or not stored; 2 recalled."`
+	Body      json.RawMessage `json:"MsgBody"`
+	Priority  int             `json:"MsgPriority" doc:"1 High … 4 Lowest."`
+	Random    uint32          `json:"MsgRandom"`
+	Seq       group.Seq       `json:"MsgSeq"`
+	Time      int64           `json:"MsgTimeStamp" doc:"Unix seconds."`
+	Cloud     string          `json:"CloudCustomData,omitempty"`
+	System    int             `json:"IsSystemMsg,omitempty" doc:"1: a tip."`
+	Nick      string          `json:"From_AccountNick,omitempty"`
+	FaceURL   string          `json:"From_AccountHeadurl,omitempty"`
+	Extra     *senderExtra    `json:"MsgFrom_AccountExtraInfo"`
+	Control   []string        `json:"SendMsgControl,omitempty"`
+	Mentions  []mention       `json:"GroupAtInfo,omitempty"`
+	Receipt   int             `json:"NeedReadReceipt,omitempty"`
+	Modified  int             `json:"MsgModifiedFlag,omitempty"`
+	Version   int64           `json:"MsgVersion,omitempty"`
+	Extension int             `json:"SupportMessageExtension,omitempty"`
+	Revoker   group.Account   `json:"Revoker_Account,omitempty"`
+	Reason    string          `json:"RevokeReason,omitempty"`
+	To        []group.Account `json:"To_Account,omitempty"`
+}
+
+type senderExtra struct {
+	NameCard     string  `json:"MsgGroupFromCardName,omitempty"`
+	Nick         string  `json:"MsgGroupFromNickName,omitempty"`
+	Role         string  `json:"Role,omitempty"`
+	UserCustom   []field `json:"UserCustom,omitempty"`
+	MemberCustom []field `json:"MemberCustom,omitempty"`
+}
+
+func messageOut(m *group.Message) historyMessage {
+	h := historyMessage{
+		From: m.From, Body: m.Body, Priority: int(m.Priority), Random: m.Random, Seq: m.Seq, Time: m.Time, Cloud: m.CloudCustomData,
+		Nick: m.Sender.Nick, FaceURL: m.Sender.FaceURL, Version: m.Version, Revoker: m.Revoker, Reason: m.Reason, To: m.To,
+	}
+	if s := m.Sender; s.NameCard != "" || s.Role != "" || len(s.UserCustom)+len(s.MemberCustom) > 0 {
+		h.Extra = &senderExtra{NameCard: s.NameCard, Nick: s.Nick, Role: s.Role, UserCustom: fieldsOut(s.UserCustom), MemberCustom: fieldsOut(s.MemberCustom)}
+	}
+	switch m.State {
+	case group.Recalled:
+		h.Place = 2
+	case group.Deleted:
+		h.Place = 1
+	}
+	h.System, h.Receipt = bit(m.Has(group.System)), bit(m.Has(group.NeedReceipt))
+	h.Modified, h.Extension = bit(m.Has(group.Modified)), bit(m.Has(group.Extensions))
+	for _, c := range []struct {
+		flag group.Flags
+		name string
+	}{{group.NoUnread, "NoUnread"}, {group.NoLastMsg, "NoLastMsg"}, {group.MuteNotifications, "WithMuteNotifications"}} {
+		if m.Has(c.flag) && !m.Has(group.System) {
+			h.Control = append(h.Control, c.name)
+		}
+	}
+	for _, a := range m.Mentions {
+		h.Mentions = append(h.Mentions, mention{bit(a.All), a.Account})
+	}
+	return h
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// placeholder stands for a message that expired or was never stored.
+func placeholder(seq group.Seq) historyMessage {
+	return historyMessage{Place: 1, Seq: seq, Priority: int(group.Normal)}
+}
+
+type historyResponse struct {
+	GroupID  group.ID         `json:"GroupId"`
+	Finished int              `json:"IsFinished" doc:"1 all that was asked for; 0 cut; 2 cut, and all in the range had expired."`
+	Messages []historyMessage `json:"RspMsgList" doc:"Newest first."`
+}
+
+const (
+	maxHistoryPage = 20
+	// maxHistoryScan bounds how far a call looks for messages beyond those that it leaves out.
+	maxHistoryScan = 1000
+)
+
+func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*historyResponse, error) {
+	if r.Number <= 0 {
+		return nil, badParameter("ReqMsgNumber must be 1 to %d", maxHistoryPage)
+	}
+	if r.Seq < 0 {
+		return nil, badParameter("ReqMsgSeq is negative")
+	}
+	g, m, err := e.readable(ctx, call, r.GroupID)
+	if err != nil {
+		return nil, err
+	}
+	if !g.Type.Rules().StoresMessages {
+		return nil, notPermitted("groups of type %s have no history", g.Type)
+	}
+	head, err := e.store.Head(ctx, g.Key())
+	if err != nil {
+		return nil, err
+	}
+	top := head.Tail
+	if r.Seq > 0 {
+		top = min(top, group.Seq(r.Seq))
+	}
+	page := historyPage{
+		want: min(r.Number, maxHistoryPage), withRecalled: r.WithRecalled > 0, room: e.cfg.AnswerSize - answerRoom,
+		next: top, low: max(1, top-maxHistoryScan+1),
+	}
+	if m != nil {
+		page.reader = call.Caller
+		page.low = max(page.low, firstVisible(g, m))
+	}
+	if err := page.fill(ctx, e, g); err != nil {
+		return nil, err
+	}
+	return &historyResponse{GroupID: g.ID, Finished: page.finished(r.Number), Messages: page.messages}, nil
+}
+
+// firstVisible is the lowest SEQ that a member may read.
+func firstVisible(g *group.Group, m *group.Member) group.Seq {
+	first := g.ClearedTo + 1
+	if !g.SeesHistoryBeforeJoin() {
+		first = max(first, m.JoinSeq+1)
+	}
+	return first
+}
+
+// answerRoom is kept free in a history answer for what is not messages.
+const answerRoom = 4096
+
+// A historyPage gathers one page, from next downwards to low.
+type historyPage struct {
+	want         int
+	withRecalled bool
+	room         int           // bytes
+	reader       group.Account // empty: an app admin, who sees everything
+	next, low    group.Seq
+
+	messages []historyMessage
+	cut      bool
+	real     bool // some are not placeholders for what expired
+}
+
+var errPageFull = errors.New("page full")
+
+func (p *historyPage) fill(ctx context.Context, e *env, g *group.Group) error {
+	if p.low <= p.next {
+		for m, err := range e.store.RangeDown(ctx, g.Key(), p.low, p.next+1) {
+			if err != nil {
+				return err
+			}
+			if p.gap(m.Seq) != nil || p.take(m) != nil {
+				return nil
+			}
+		}
+	}
+	_ = p.gap(p.low - 1)
+	return nil
+}
+
+// gap adds placeholders for the SEQs from next down to, but without, seq.
+func (p *historyPage) gap(seq group.Seq) error {
+	for ; p.next > seq; p.next-- {
+		if len(p.messages) == p.want {
+			return errPageFull
+		}
+		p.messages = append(p.messages, placeholder(p.next))
+	}
+	return nil
+}
+
+// take adds the message next, if it is to be seen.
+func (p *historyPage) take(m *group.Message) error {
+	if len(p.messages) == p.want {
+		return errPageFull
+	}
+	p.next = m.Seq - 1
+	if m.State == group.Recalled && !p.withRecalled || p.reader != "" && !m.VisibleTo(p.reader) {
+		return nil
+	}
+	if p.room -= len(m.Body) + len(m.CloudCustomData) + 512; p.room < 0 && len(p.messages) > 0 {
+		p.cut = true
+		return errPageFull
+	}
+	p.real = true
+	p.messages = append(p.messages, messageOut(m))
+	return nil
+}
+
+// finished is the answer's IsFinished.
+func (p *historyPage) finished(asked int) int {
+	switch {
+	case !p.cut && asked <= maxHistoryPage:
+		return 1
+	case !p.real && len(p.messages) > 0:
+		return 2
+	}
+	return 0
+}
