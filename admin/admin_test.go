@@ -1,0 +1,283 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rookery-im/rookery/admin"
+	"github.com/rookery-im/rookery/command"
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage/pebble"
+	"github.com/rookery-im/rookery/usersig"
+)
+
+const sdkAppID = 1400000001
+
+var app = usersig.App{ID: sdkAppID, Secret: "0123456789abcdef"}
+
+// newServer returns a door over a table with a store of its own.
+func newServer(t *testing.T, cfg admin.Config, change func(*admin.Backend)) *admin.Server {
+	t.Helper()
+	store, err := pebble.Open(pebble.Config{Dir: t.TempDir(), Sync: pebble.SyncInterval, ReserveBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admins := []group.Account{"administrator"}
+	pipeline := hooks.New(store, hooks.Config{Admins: admins}, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := pipeline.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	table := command.New(command.Env{Store: store, Pipeline: pipeline}, command.Config{SDKAppID: sdkAppID, Admins: admins})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(table)
+	back := admin.Backend{Table: table, UserSigs: usersig.NewVerifier(app), Metrics: registry}
+	if change != nil {
+		change(&back)
+	}
+	cfg.SDKAppID = sdkAppID
+	s, err := admin.New(cfg, back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry.MustRegister(s)
+	return s
+}
+
+func sign(t *testing.T, user string, age time.Duration) string {
+	t.Helper()
+	sig, err := usersig.Generate(app, user, time.Now().Add(-age), time.Hour, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sig
+}
+
+// query is that of a good call; edits are pairs of a key and its value, "-" to leave it out.
+func query(t *testing.T, edits ...string) string {
+	q := url.Values{
+		"sdkappid": {"1400000001"}, "identifier": {"administrator"}, "usersig": {sign(t, "administrator", 0)}, "random": {"99999999999"}, "contenttype": {"json"},
+	}
+	for i := 0; i < len(edits); i += 2 {
+		if q.Set(edits[i], edits[i+1]); edits[i+1] == "-" {
+			q.Del(edits[i])
+		}
+	}
+	return q.Encode()
+}
+
+type answer struct {
+	ActionStatus string
+	ErrorCode    int
+	ErrorInfo    string
+}
+
+func post(t *testing.T, h http.Handler, path, query, body string) answer {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, path+"?"+query, strings.NewReader(body))
+	h.ServeHTTP(w, r.WithContext(t.Context()))
+	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("POST %s = %d, headers %v", path, w.Code, w.Header())
+	}
+	var a answer
+	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+		t.Fatalf("POST %s: %q: %v", path, w.Body, err)
+	}
+	if (a.ActionStatus == "OK") != (a.ErrorCode == 0) {
+		t.Errorf("POST %s: ActionStatus and ErrorCode disagree: %+v", path, a)
+	}
+	return a
+}
+
+func TestCall(t *testing.T) {
+	s := newServer(t, admin.Config{BodySize: 1000}, func(b *admin.Backend) {
+		b.Revoked = func(context.Context, group.Account) (int64, error) { return time.Now().Add(-30 * time.Minute).Unix(), nil }
+	})
+	const path = "/v4/im_open_login_svc/account_import"
+	const body = `{"UserID":"alice"}`
+	tests := map[string]struct {
+		path, query, body string
+		code              int
+	}{
+		"good":               {path, query(t), body, 0},
+		"no random":          {path, query(t, "random", "-", "contenttype", "-"), body, 0},
+		"bad query":          {path, "sdkappid=%zz", body, command.CodeBadURL},
+		"no sdkappid":        {path, query(t, "sdkappid", "-"), body, command.CodeNoSDKAppID},
+		"another sdkappid":   {path, query(t, "sdkappid", "1400000002"), body, command.CodeBadSDKAppID},
+		"sdkappid no number": {path, query(t, "sdkappid", "x"), body, command.CodeBadSDKAppID},
+		"no identifier":      {path, query(t, "identifier", "-"), body, command.CodeBadCaller},
+		"no usersig":         {path, query(t, "usersig", "-"), body, usersig.CodeEmpty},
+		"malformed usersig":  {path, query(t, "usersig", "xyz"), body, usersig.CodeMalformed},
+		"another's usersig":  {path, query(t, "usersig", sign(t, "bob", 0)), body, usersig.CodeIdentifierMismatch},
+		"expired usersig":    {path, query(t, "usersig", sign(t, "administrator", 2*time.Hour)), body, usersig.CodeExpired},
+		"revoked usersig":    {path, query(t, "usersig", sign(t, "administrator", 45*time.Minute)), body, usersig.CodeExpired},
+		"no admin":           {path, query(t, "identifier", "bob", "usersig", sign(t, "bob", 0)), body, command.CodeNotAdmin},
+		"no body":            {path, query(t), "", command.CodeBadBody},
+		"no JSON":            {path, query(t), "{", command.CodeBadBody},
+		"large":              {path, query(t), `{"UserID":"alice","X":"` + strings.Repeat("x", 1000) + `"}`, group.CodeJSONTooLong},
+		"unknown service":    {"/v4/x/y", query(t), body, command.CodeNoResource},
+		"unknown command":    {"/v4/group_open_http_svc/y", query(t), body, group.CodeUnknownCommand},
+		"unknown path":       {"/v4/x", query(t), body, command.CodeNoResource},
+		"longer path":        {path + "/x", query(t), body, command.CodeNoResource},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := post(t, s, test.path, test.query, test.body); got.ErrorCode != test.code {
+				t.Errorf("%+v, want code %d", got, test.code)
+			}
+		})
+	}
+	t.Run("GET", func(t *testing.T) {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+query(t), nil))
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"ErrorCode":60009`) {
+			t.Errorf("GET = %d %s", w.Code, w.Body)
+		}
+	})
+	t.Run("OPTIONS", func(t *testing.T) {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodOptions, path, nil))
+		if w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Methods") != "POST" {
+			t.Errorf("OPTIONS = %d %v", w.Code, w.Header())
+		}
+	})
+}
+
+func TestAllowedIPs(t *testing.T) {
+	for allowed, code := range map[string]int{"192.0.2.1": 0, "192.0.2.0/24": 0, "10.0.0.0/8": command.CodeIPRefused} { // httptest calls from 192.0.2.1
+		s := newServer(t, admin.Config{AllowedIPs: []string{allowed}}, nil)
+		if got := post(t, s, "/v4/im_open_login_svc/account_import", query(t), `{"UserID":"alice"}`); got.ErrorCode != code {
+			t.Errorf("allowed %s: %+v, want code %d", allowed, got, code)
+		}
+	}
+	if _, err := admin.New(admin.Config{AllowedIPs: []string{"here"}}, admin.Backend{}); err == nil {
+		t.Error("a bad address was accepted")
+	}
+}
+
+func TestRatePerCommand(t *testing.T) {
+	s := newServer(t, admin.Config{RatePerCommand: 2}, nil)
+	codes := map[int]int{}
+	for range 10 {
+		codes[post(t, s, "/v4/im_open_login_svc/account_import", query(t), `{"UserID":"alice"}`).ErrorCode]++
+	}
+	if codes[0] < 2 || codes[command.CodeRateOfCommand] == 0 {
+		t.Errorf("10 calls at once: codes %v, want some of %d", codes, command.CodeRateOfCommand)
+	}
+	if got := post(t, s, "/v4/group_open_http_svc/get_group_info", query(t), `{"GroupIdList":["g"]}`); got.ErrorCode != 0 {
+		t.Errorf("another command: %+v", got)
+	}
+}
+
+// TestConcurrency fills the door with a call that hangs in the middle of its body.
+func TestConcurrency(t *testing.T) {
+	s := newServer(t, admin.Config{Concurrency: 1, Timeout: 200 * time.Millisecond}, nil)
+	body, rest := io.Pipe()
+	done := make(chan struct{})
+	reading := make(chan struct{})
+	go func() {
+		defer close(done)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/v4/im_open_login_svc/account_import?"+query(t), &told{body, reading})
+		s.ServeHTTP(w, r)
+	}()
+	<-reading
+	if got := post(t, s, "/v4/im_open_login_svc/account_import", query(t), `{"UserID":"alice"}`); got.ErrorCode != command.CodeTooManyRequests {
+		t.Errorf("while the only slot is taken: %+v, want code %d", got, command.CodeTooManyRequests)
+	}
+	rest.CloseWithError(io.ErrUnexpectedEOF)
+	<-done
+	if got := post(t, s, "/v4/im_open_login_svc/account_import", query(t), `{"UserID":"alice"}`); got.ErrorCode != 0 {
+		t.Errorf("afterwards: %+v", got)
+	}
+}
+
+// told reports the first Read.
+type told struct {
+	io.Reader
+	reading chan struct{}
+}
+
+func (r *told) Read(b []byte) (int, error) {
+	if r.reading != nil {
+		close(r.reading)
+		r.reading = nil
+	}
+	return r.Reader.Read(b)
+}
+
+func TestNeighbours(t *testing.T) {
+	var notReady error
+	s := newServer(t, admin.Config{}, func(b *admin.Backend) {
+		b.Ready = func(context.Context) error { return notReady }
+	})
+	post(t, s, "/v4/im_open_login_svc/account_import", query(t), `{"UserID":"alice"}`)
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code, w.Body.String()
+	}
+	if code, _ := get("/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz = %d", code)
+	}
+	if code, _ := get("/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz = %d", code)
+	}
+	notReady = io.ErrUnexpectedEOF
+	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || strings.Contains(body, "EOF") {
+		t.Errorf("/readyz = %d %q", code, body)
+	}
+	if code, body := get("/metrics"); code != http.StatusOK || !strings.Contains(body, `rookery_command_calls_total{command="im_open_login_svc/account_import",result="ok"} 1`) {
+		t.Errorf("/metrics = %d %s", code, body)
+	}
+	if code, _ := get("/debug/pprof/"); code != http.StatusNotFound {
+		t.Errorf("/debug/pprof/ = %d without being asked for", code)
+	}
+	s = newServer(t, admin.Config{Pprof: true}, nil)
+	if code, _ := get("/debug/pprof/goroutine"); code != http.StatusOK {
+		t.Errorf("/debug/pprof/goroutine = %d", code)
+	}
+}
+
+func TestRun(t *testing.T) {
+	s := newServer(t, admin.Config{}, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	resp, err := http.Post("http://"+l.Addr().String()+"/v4/im_open_login_svc/account_import?"+query(t), "", strings.NewReader(`{"UserID":"alice"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.Body.Close() != nil || !strings.Contains(string(body), `"ErrorCode":0`) {
+		t.Errorf("answer %s, %v", body, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}

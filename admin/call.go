@@ -1,0 +1,178 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/rookery-im/rookery/command"
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/usersig"
+)
+
+// call serves POST /v4/{service}/{command}.
+func (s *Server) call(c *gin.Context) {
+	ctx, cancel := context.WithTimeoutCause(c.Request.Context(), s.cfg.Timeout, errTimeout)
+	defer cancel()
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		s.refuse(c, command.CodeTooManyRequests, "too many calls are under way, try again")
+		return
+	}
+	call, refusal := s.authenticate(ctx, c.Request)
+	if refusal != nil {
+		s.refuse(c, refusal.Code, refusal.Info)
+		return
+	}
+	service, name := c.Param("service"), c.Param("command")
+	if cmd := s.back.Table.Find(service, name); cmd != nil && !s.rates.allow(call.Caller, cmd.Path(), time.Now()) {
+		s.refuse(c, command.CodeRateOfCommand, "this command is called too often")
+		return
+	}
+	// A body that trickles in must not keep its slot longer than a call may take.
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = http.NewResponseController(c.Writer).SetReadDeadline(deadline)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, s.cfg.BodySize))
+	if err != nil {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			s.refuse(c, group.CodeJSONTooLong, fmt.Sprintf("the body has more than %d bytes", s.cfg.BodySize))
+		} else {
+			s.refuse(c, command.CodeBadBody, "the body could not be read")
+		}
+		return
+	}
+	answer(c, s.back.Table.Call(ctx, call, service, name, body))
+}
+
+var errTimeout = errors.New("admin: the call took too long")
+
+// authenticate checks the query parameters of a call.
+func (s *Server) authenticate(ctx context.Context, r *http.Request) (*command.Call, *group.Error) {
+	ip := remoteIP(r)
+	if len(s.allowed) > 0 && !slices.ContainsFunc(s.allowed, func(n *net.IPNet) bool { return n.Contains(ip) }) {
+		return nil, group.Errorf(command.CodeIPRefused, "this address may not call the API")
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, group.Errorf(command.CodeBadURL, "the query could not be parsed")
+	}
+	if q.Get("sdkappid") == "" {
+		return nil, group.Errorf(command.CodeNoSDKAppID, "sdkappid is missing")
+	}
+	app, err := strconv.ParseInt(q.Get("sdkappid"), 10, 64)
+	if err != nil || app != s.cfg.SDKAppID {
+		return nil, group.Errorf(command.CodeBadSDKAppID, "sdkappid is not this app's")
+	}
+	identifier := q.Get("identifier")
+	if identifier == "" {
+		return nil, group.Errorf(command.CodeBadCaller, "identifier is missing")
+	}
+	claims, err := s.back.UserSigs.Verify(usersig.Request{SDKAppID: app, Identifier: identifier, UserSig: q.Get("usersig")}, time.Now())
+	if err != nil {
+		if e, ok := errors.AsType[*usersig.Error](err); ok {
+			return nil, &group.Error{Code: e.Code, Info: e.Info}
+		}
+		return nil, group.Errorf(usersig.CodeMalformed, "the UserSig could not be checked")
+	}
+	caller := group.Account(identifier)
+	if s.back.Revoked != nil {
+		since, err := s.back.Revoked(ctx, caller)
+		switch {
+		case err != nil:
+			s.back.Log.Error("account could not be read", "account", identifier, "err", err)
+			return nil, group.Errorf(command.CodeTimeout, "the account could not be read, try again")
+		case claims.IssuedAt.Unix() < since:
+			return nil, group.Errorf(usersig.CodeExpired, "the account was kicked after this UserSig was made")
+		}
+	}
+	if !s.back.Table.IsAdmin(caller) {
+		return nil, group.Errorf(command.CodeNotAdmin, "the caller must be an app admin")
+	}
+	return &command.Call{Caller: caller, Admin: true, IP: ip.String(), Platform: "RESTAPI"}, nil
+}
+
+func remoteIP(r *http.Request) net.IP {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return net.ParseIP(host)
+}
+
+// networks reads addresses and prefixes.
+func networks(list []string) ([]*net.IPNet, error) {
+	var out []*net.IPNet
+	for _, s := range list {
+		prefix := s
+		if !strings.Contains(s, "/") {
+			prefix += "/128"
+			if ip := net.ParseIP(s); ip != nil && ip.To4() != nil {
+				prefix = s + "/32"
+			}
+		}
+		_, n, err := net.ParseCIDR(prefix)
+		if err != nil {
+			return nil, fmt.Errorf("admin: allowed address %q is no address and no prefix", s)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// answer writes a JSON answer with what browsers need.
+func answer(c *gin.Context, body []byte) {
+	cors(c)
+	c.Data(http.StatusOK, "application/json", body)
+}
+
+func (s *Server) refuse(c *gin.Context, code int, info string) {
+	s.metrics.refused.Inc()
+	answer(c, command.Failure(code, info))
+}
+
+func cors(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "POST")
+	h.Set("Access-Control-Allow-Headers", "X-Requested-With, Content-Type")
+}
+
+func preflight(c *gin.Context) {
+	cors(c)
+	c.Status(http.StatusNoContent)
+}
+
+// noRoute answers what is no resource: in JSON below /v4/, since clients parse that.
+func (s *Server) noRoute(c *gin.Context) {
+	if !strings.HasPrefix(c.Request.URL.Path, "/v4/") {
+		c.String(http.StatusNotFound, "not found\n")
+		return
+	}
+	info := "no such resource"
+	if c.Request.Method != http.MethodPost {
+		info = "commands are called by POST"
+	}
+	s.refuse(c, command.CodeNoResource, info)
+}
+
+// recovered answers a call in which we panicked.
+func (s *Server) recovered(c *gin.Context, problem any) {
+	s.metrics.panics.Inc()
+	s.back.Log.Error("panic in a call", "command", c.Param("service")+"/"+c.Param("command"), "err", fmt.Sprint(problem), "stack", string(debug.Stack()))
+	answer(c, command.Failure(group.CodeInternal, "internal error"))
+	c.Abort()
+}
