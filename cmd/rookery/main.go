@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newVersion())
+	root.AddCommand(newVersion(), newBench())
 	return root
 }
 

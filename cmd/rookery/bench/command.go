@@ -1,0 +1,180 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+)
+
+// Command makes "rookery bench" with a subcommand for every scenario.
+func Command() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Generate load for any MQTT broker and measure it",
+		Args:  cobra.NoArgs,
+	}
+	c.AddCommand(
+		newFanout(), newGroups(), newIngest(),
+		newMochiServer(),
+	)
+	return c
+}
+
+// A session of the command line: what every scenario's flags are bound to.
+type flags struct {
+	Options
+	version       string
+	json, svg     string
+	secretEnv     string
+	warmupSeconds time.Duration
+}
+
+// secretVariable names the environment variable that may hold Rookery's secret, so that it need not stand in a
+// process list.
+const secretVariable = "ROOKERY_APP_SECRET"
+
+func (f *flags) bind(c *cobra.Command) {
+	p := c.Flags()
+	p.StringVarP(&f.Broker, "broker", "b", "127.0.0.1:1883", "host:port of the MQTT listener")
+	p.StringVar(&f.Name, "name", "", "what the report calls the broker")
+	p.StringVar(&f.version, "mqtt", "3.1.1", "protocol version: 3.1.1 or 5")
+	p.IntVar(&f.PID, "pid", 0, "process whose CPU and memory are measured")
+	p.StringVar(&f.Username, "username", "", "username of every connection (not with Rookery)")
+	p.StringVar(&f.Password, "password", "", "password of every connection (not with Rookery)")
+	p.StringVar(&f.Rookery.HTTP, "rookery-http", "", "host:port of Rookery's HTTP listener: makes accounts and groups first, and logs in with UserSigs")
+	p.Int64Var(&f.Rookery.SDKAppID, "rookery-sdkappid", 1400000001, "Rookery's SDKAppID")
+	p.StringVar(&f.Rookery.Admin, "rookery-admin", "administrator", "an administrator of Rookery")
+	p.StringVar(&f.Rookery.DataDir, "rookery-data-dir", "", "Rookery's data folder, where the secret that it made lies; $"+secretVariable+" goes before it")
+	p.StringVar(&f.Rookery.GroupType, "rookery-group-type", "Public", "type of the groups to be made")
+	p.DurationVarP(&f.Duration, "duration", "d", 10*time.Second, "length of the measured part")
+	p.DurationVar(&f.warmupSeconds, "warmup", 2*time.Second, "length of the part before it")
+	p.IntVar(&f.Parallel, "parallel", 100, "connections being opened at the same time")
+	p.IntVar(&f.Threads, "threads", 0, "event loops (default: one for every two processors)")
+	p.DurationVar(&f.KeepAlive, "keep-alive", 300*time.Second, "keep alive of every connection")
+	p.IntVar(&f.ReceiveMaximum, "receive-maximum", 0, "Receive Maximum to announce with MQTT 5 (default: none)")
+	p.DurationVar(&f.LostAfter, "lost-after", 5*time.Second, "how long a closed loop waits for a message")
+	p.StringVar(&f.json, "json", "", "also write the result to this file as JSON")
+	p.StringVar(&f.svg, "svg", "", "also draw the result into this file as SVG")
+}
+
+// run completes the options, runs a scenario and writes what it found.
+func (f *flags) run(c *cobra.Command, scenario func(context.Context, Options) (*Result, error)) error {
+	switch f.version {
+	case "3.1.1", "4":
+	case "5":
+		f.MQTT5 = true
+	default:
+		return fmt.Errorf("--mqtt: %q is neither 3.1.1 nor 5", f.version)
+	}
+	f.Warmup = f.warmupSeconds
+	if f.Warmup == 0 {
+		f.Warmup = -1
+	}
+	f.Rookery.Secret = os.Getenv(secretVariable)
+	f.Progress = progressOf(c.ErrOrStderr())
+	res, err := scenario(c.Context(), f.Options)
+	if f.Progress != nil {
+		_, _ = fmt.Fprint(f.Progress, "\r\x1b[K")
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		res.WriteTable(c.OutOrStdout()),
+		writeFile(f.json, res.WriteJSON),
+		writeFile(f.svg, res.WriteSVG),
+	)
+}
+
+// progressOf returns w if it is a terminal.
+func progressOf(w io.Writer) io.Writer {
+	if file, ok := w.(*os.File); ok && isatty.IsTerminal(file.Fd()) {
+		return w
+	}
+	return nil
+}
+
+// writeFile writes a file, unless its name is empty.
+func writeFile(name string, write func(io.Writer) error) (err error) {
+	if name == "" {
+		return nil
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return write(file)
+}
+
+// trafficFlags are those of the three scenarios that send into groups.
+func newTraffic(use, short string, t Traffic, bind func(c *cobra.Command, t *Traffic)) *cobra.Command {
+	var f flags
+	t.Scenario = use
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.run(c, func(ctx context.Context, o Options) (*Result, error) { return RunTraffic(ctx, o, t) })
+		},
+	}
+	f.bind(c)
+	p := c.Flags()
+	p.IntVar(&t.Size, "size", t.Size, "bytes of the payload")
+	p.IntVar(&t.Senders, "senders", t.Senders, "senders of each group")
+	p.IntVar(&t.Outstanding, "outstanding", t.Outstanding, "messages that each sender keeps under way (closed loop)")
+	p.IntVar(&t.MaxInFlight, "max-in-flight", 1024, "unacknowledged messages that an open-loop sender may have")
+	bind(c, &t)
+	return c
+}
+
+func bindQoS(c *cobra.Command, t *Traffic) {
+	c.Flags().Uint8Var(&t.QoS, "qos", t.QoS, "QoS of publishing and of the subscriptions: 0 or 1")
+}
+
+func bindMembers(c *cobra.Command, t *Traffic) {
+	bindQoS(c, t)
+	p := c.Flags()
+	p.IntVar(&t.Members, "members", t.Members, "subscribed members of each group")
+	p.IntVar(&t.Stalled, "stalled", 0, "further members of each group that subscribe and never read")
+	p.Float64Var(&t.Rate, "rate", t.Rate, "messages a second into each group, sent when due (open loop); 0: closed loop")
+	p.StringVar(&t.Wait, "wait", WaitDelivery, "what the closed loop waits for: "+WaitDelivery+" to every member, the sender's "+WaitOwn+" copy, or its "+WaitAck)
+}
+
+func newFanout() *cobra.Command {
+	t := Traffic{Groups: 1, Members: 1000, Senders: 1, Size: 200, Outstanding: 16}
+	return newTraffic("fanout", "One group: every message goes to all its members", t, bindMembers)
+}
+
+func newGroups() *cobra.Command {
+	t := Traffic{Groups: 50, Members: 20, Senders: 1, QoS: 1, Size: 200, Outstanding: 1, Rate: 40}
+	return newTraffic("groups", "Many groups, each with its own members and rate", t, func(c *cobra.Command, t *Traffic) {
+		bindMembers(c, t)
+		c.Flags().IntVar(&t.Groups, "groups", t.Groups, "number of groups")
+	})
+}
+
+func newIngest() *cobra.Command {
+	t := Traffic{Groups: 1, Senders: 1, QoS: 1, Size: 200, Outstanding: 64, Wait: WaitAck}
+	return newTraffic("ingest", "Senders that wait for acknowledgements; nobody reads", t, func(c *cobra.Command, t *Traffic) {
+		p := c.Flags()
+		p.IntVar(&t.Groups, "groups", t.Groups, "number of groups")
+		p.Float64Var(&t.Rate, "rate", 0, "messages a second into each group, sent when due (open loop); 0: closed loop")
+	})
+}
+
+func newMochiServer() *cobra.Command {
+	var address, readyFile string
+	c := &cobra.Command{
+		Use: "mochi-server", Short: "Run a bare mochi-mqtt server to compare with", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return ServeMochi(c.Context(), address, readyFile) },
+	}
+	c.Flags().StringVar(&address, "addr", "127.0.0.1:1883", "host:port to listen on")
+	c.Flags().StringVar(&readyFile, "ready-file", "", "file that gets the address when the server listens")
+	return c
+}
