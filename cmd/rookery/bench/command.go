@@ -21,18 +21,18 @@ func Command() *cobra.Command {
 	}
 	c.AddCommand(
 		newFanout(), newGroups(), newIngest(),
+		newConnect(), newIdle(),
 		newMochiServer(),
 	)
 	return c
 }
 
-// A session of the command line: what every scenario's flags are bound to.
+// flags are what the command line says to every scenario.
 type flags struct {
 	Options
-	version       string
-	json, svg     string
-	secretEnv     string
-	warmupSeconds time.Duration
+	version   string
+	json, svg string
+	warmup    time.Duration
 }
 
 // secretVariable names the environment variable that may hold Rookery's secret, so that it need not stand in a
@@ -53,7 +53,7 @@ func (f *flags) bind(c *cobra.Command) {
 	p.StringVar(&f.Rookery.DataDir, "rookery-data-dir", "", "Rookery's data folder, where the secret that it made lies; $"+secretVariable+" goes before it")
 	p.StringVar(&f.Rookery.GroupType, "rookery-group-type", "Public", "type of the groups to be made")
 	p.DurationVarP(&f.Duration, "duration", "d", 10*time.Second, "length of the measured part")
-	p.DurationVar(&f.warmupSeconds, "warmup", 2*time.Second, "length of the part before it")
+	p.DurationVar(&f.warmup, "warmup", 2*time.Second, "length of the part before it")
 	p.IntVar(&f.Parallel, "parallel", 100, "connections being opened at the same time")
 	p.IntVar(&f.Threads, "threads", 0, "event loops (default: one for every two processors)")
 	p.DurationVar(&f.KeepAlive, "keep-alive", 300*time.Second, "keep alive of every connection")
@@ -72,7 +72,7 @@ func (f *flags) run(c *cobra.Command, scenario func(context.Context, Options) (*
 	default:
 		return fmt.Errorf("--mqtt: %q is neither 3.1.1 nor 5", f.version)
 	}
-	f.Warmup = f.warmupSeconds
+	f.Warmup = f.warmup
 	if f.Warmup == 0 {
 		f.Warmup = -1
 	}
@@ -166,6 +166,35 @@ func newIngest() *cobra.Command {
 		p.IntVar(&t.Groups, "groups", t.Groups, "number of groups")
 		p.Float64Var(&t.Rate, "rate", 0, "messages a second into each group, sent when due (open loop); 0: closed loop")
 	})
+}
+
+func newConnect() *cobra.Command {
+	k := Connect{Scenario: "connect", Connections: 5000}
+	return connectCommand("connect", "Connect clients as fast as the broker lets them", &k, func(c *cobra.Command) {
+		c.Flags().BoolVar(&k.Churn, "churn", false, "every client leaves as soon as it is connected")
+	})
+}
+
+func newIdle() *cobra.Command {
+	k := Connect{Scenario: "idle", Connections: 10_000, Hold: true, Settle: 5 * time.Second}
+	return connectCommand("idle", "Hold idle connections: the memory that each costs", &k, func(c *cobra.Command) {
+		c.Flags().DurationVar(&k.Settle, "settle", k.Settle, "pause before the measured part")
+	})
+}
+
+func connectCommand(use, short string, k *Connect, bind func(*cobra.Command)) *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.run(c, func(ctx context.Context, o Options) (*Result, error) { return RunConnect(ctx, o, *k) })
+		},
+	}
+	f.bind(c)
+	c.Flags().IntVarP(&k.Connections, "connections", "n", k.Connections, "number of clients")
+	c.Flags().StringVar(&k.Subscribe, "subscribe", "", "topic filter that every client subscribes to")
+	bind(c)
+	return c
 }
 
 func newMochiServer() *cobra.Command {

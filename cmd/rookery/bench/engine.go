@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -244,5 +243,3 @@ func keepAlives(ctx context.Context, e *engine, sessions []*session) error {
 		})
 	})
 }
-
-var errNoConnections = errors.New("no connections asked for")

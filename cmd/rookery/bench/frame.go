@@ -35,7 +35,7 @@ func splitFrame(b []byte) (f frame, n int, err error) {
 
 // varint reads a variable byte integer. It returns used = 0 when b ends too early.
 func varint(b []byte) (value, used int, err error) {
-	for i := 0; i < len(b); i++ {
+	for i := range b {
 		value |= int(b[i]&0x7F) << (7 * i)
 		if b[i] < 0x80 {
 			return value, i + 1, nil

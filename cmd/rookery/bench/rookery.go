@@ -49,7 +49,7 @@ func newRookery(o Rookery) (*rookery, error) {
 	o.GroupType = cmp.Or(o.GroupType, "Public")
 	if o.Secret == "" {
 		if o.DataDir == "" {
-			return nil, errors.New("Rookery's secret is needed: --rookery-secret or --rookery-data-dir")
+			return nil, errors.New("no secret of Rookery: set $" + secretVariable + " or --rookery-data-dir")
 		}
 		text, err := os.ReadFile(filepath.Join(o.DataDir, secretFile))
 		if err != nil {
