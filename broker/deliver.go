@@ -1,0 +1,205 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+)
+
+var _ hooks.Deliverer = (*Broker)(nil)
+
+// Deliver fans a batch out to the group's online members. It is hooks.Deliverer: called by
+// one goroutine per group at a time, it blocks on no client. When it returns, a member who
+// left in the batch has nothing of the group in its queues.
+func (b *Broker) Deliver(key group.Key, batch []hooks.Delivery) {
+	run := run{b: b, key: key}
+	for i := range batch {
+		switch d := &batch[i]; {
+		case d.Message != nil && len(d.Message.To) > 0:
+			run.flush()
+			run.things = append(run.things, thing{message: d.Message})
+			run.sendTo(append(slices.Clone(d.Message.To), d.Message.From))
+		case d.Message != nil:
+			run.things = append(run.things, thing{message: d.Message})
+		case d.Event != nil && d.Event.To != nil:
+			run.flush()
+			run.things = append(run.things, thing{event: d.Event})
+			run.sendTo(d.Event.To)
+		case d.Event != nil:
+			run.things = append(run.things, thing{event: d.Event})
+		case d.Member != nil:
+			run.flush()
+			b.registry.change(key, d.Member)
+		case d.Notice != nil:
+			run.flush() // an account's inbox and its groups keep their order too
+			b.Notify(*d.Notice)
+		case d.Gone:
+			run.flush()
+			b.registry.end(key)
+		}
+	}
+	run.flush()
+}
+
+// A thing is what one frame carries: a message or an event.
+type thing struct {
+	message *group.Message
+	event   *hooks.Event
+}
+
+// A run is consecutive things of one group with the same receivers; it is encoded once.
+type run struct {
+	b      *Broker
+	key    group.Key
+	things []thing
+	pub    *published
+	lowest group.Seq // of the messages with a SEQ
+}
+
+// flush sends the run to all members.
+func (r *run) flush() {
+	if len(r.things) == 0 {
+		return
+	}
+	if rm := r.b.registry.room(r.key); rm != nil {
+		rm.mu.Lock()
+		r.prepare(rm)
+		for _, m := range rm.members {
+			r.send(m)
+		}
+		rm.mu.Unlock()
+	}
+	r.things, r.pub = nil, nil
+}
+
+// sendTo sends the run to those accounts that are members.
+func (r *run) sendTo(accounts []group.Account) {
+	if rm := r.b.registry.room(r.key); rm != nil {
+		slices.Sort(accounts)
+		for _, a := range slices.Compact(accounts) {
+			u := r.b.registry.user(a)
+			if u == nil {
+				continue
+			}
+			rm.mu.Lock()
+			if i := rm.find(u); i >= 0 {
+				r.prepare(rm)
+				r.send(rm.members[i])
+			}
+			rm.mu.Unlock()
+		}
+	}
+	r.things, r.pub = nil, nil
+}
+
+// prepare is done once the run has a possible receiver.
+func (r *run) prepare(rm *room) {
+	if r.pub != nil {
+		return
+	}
+	r.pub = &published{room: rm, topic: groupTopicName(r.key.ID)}
+	r.lowest = 0
+	for _, t := range r.things {
+		if t.message != nil && t.message.Seq > 0 && (r.lowest == 0 || t.message.Seq < r.lowest) {
+			r.lowest = t.message.Seq
+		}
+	}
+}
+
+// frames encodes the run if nobody has needed it in this form yet.
+func (r *run) frames(v5 bool, qos byte) *frames {
+	if r.pub.payloads == nil {
+		r.pub.payloads = make([][]byte, len(r.things))
+		for i, t := range r.things {
+			if t.message != nil {
+				r.pub.payloads[i] = appendMessage(nil, t.message)
+			} else {
+				r.pub.payloads[i] = encodeEvent(t.event.Name, r.key.ID, t.event.Body)
+			}
+		}
+	}
+	return r.pub.frames(v5, qos)
+}
+
+// send queues the run for a member's sessions. The room is locked, so that the member can't
+// leave meanwhile.
+func (r *run) send(m member) {
+	all := r.lowest == 0 || m.since() < r.lowest
+	all = all && m.receive().Delivers(false)
+	for _, s := range *m.u.sessions.Load() {
+		c := s.conn
+		c.mu.Lock()
+		if sub := s.to(r.key.ID); sub != 0 && c.state == connOpen {
+			f := r.frames(c.version == 5, sub.qos())
+			if all && sub&noLocal == 0 {
+				c.put(f, 0, uint32(len(r.things)))
+			} else {
+				r.sendSome(s, m, sub, f)
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// sendSome queues what of the run the session is to see.
+func (r *run) sendSome(s *session, m member, sub subscription, f *frames) {
+	for i, t := range r.things {
+		if msg := t.message; msg != nil {
+			if msg.Seq > 0 && msg.Seq <= m.since() || !m.receive().Delivers(mentions(msg, m.u.account)) {
+				continue
+			}
+			// [MQTT-3.8.3-3]: the same client identifier, which is scoped by the account.
+			if sub&noLocal != 0 && msg.From == m.u.account && msg.Again.Client == s.device {
+				continue
+			}
+		}
+		s.conn.put(f, uint32(i), uint32(i)+1)
+	}
+}
+
+func mentions(m *group.Message, a group.Account) bool {
+	return slices.ContainsFunc(m.Mentions, func(at group.Mention) bool { return at.All || at.Account == a })
+}
+
+// Notify sends an event to the inbox of one account: to those of its sessions that have
+// subscribed to it. It does not block.
+func (b *Broker) Notify(n hooks.Notice) {
+	u := b.registry.user(n.To)
+	if u == nil {
+		return
+	}
+	var pub *published
+	for _, s := range *u.sessions.Load() {
+		if n.ExceptDevice != "" && s.device == n.ExceptDevice {
+			continue
+		}
+		s.conn.mu.Lock()
+		if s.inbox != 0 {
+			if pub == nil {
+				pub = &published{topic: userTopicName(n.To), payloads: [][]byte{encodeEvent(n.Event, "", n.Body)}}
+			}
+			s.conn.put(pub.frames(s.conn.version == 5, s.inbox.qos()), 0, 1)
+		}
+		s.conn.mu.Unlock()
+	}
+}
+
+// encodeEvent makes the JSON object of an event: its name, the group if there is one, and the
+// members of body, which marshals to an object or null.
+func encodeEvent(name string, id group.ID, body any) []byte {
+	out := appendJSONString([]byte(`{"Event":`), name)
+	members, err := json.Marshal(body)
+	if err != nil || len(members) < 2 || members[0] != '{' {
+		members = []byte("{}") // null, or a mistake of ours: the name alone still tells something
+	}
+	if id != "" && !bytes.Contains(members, []byte(`"GroupId":`)) {
+		out = appendJSONString(append(out, `,"GroupId":`...), string(id))
+	}
+	if len(members) > 2 {
+		out = append(out, ',')
+	}
+	return append(out, members[1:]...)
+}

@@ -1,0 +1,354 @@
+package broker
+
+import (
+	"context"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
+)
+
+// A registry knows who is online and in which groups they are. Users are loaded when their
+// first connection logs in and forgotten with their last; a room exists while somebody who is
+// online is a member. The lanes keep it in step through MemberChanges.
+type registry struct {
+	seed  maphash.Seed
+	users [64]userShard
+	rooms [64]roomShard
+
+	// A group that is destroyed while memberships are being loaded must not come back
+	// through a row that was read before. Loads that apply their rows hold gone for
+	// reading, so that they see all that ended before or are seen by what ends after.
+	gone struct {
+		sync.RWMutex
+		keys map[group.Key]struct{}
+	}
+	loading atomic.Int64
+}
+
+type userShard struct {
+	sync.Mutex
+	byAccount map[group.Account]*user
+}
+
+type roomShard struct {
+	sync.Mutex
+	byKey map[group.Key]*room
+}
+
+// A user is an account with at least one connection.
+type user struct {
+	account group.Account
+	holders int // logins and sessions; guarded by the shard
+
+	loaded  chan struct{} // closed when the memberships are there, or could not be loaded
+	loadErr error         // valid once loaded is closed
+
+	sessions atomic.Pointer[[]*session] // replaced, never changed; written with mu held
+
+	mu      sync.Mutex
+	rooms   []*room
+	touched map[group.Key]struct{} // while loading: keys whose change has overtaken the load
+	offline bool                   // the last holder left
+}
+
+// A room is a group's online members. Members are few words each: there can be millions.
+type room struct {
+	key group.Key
+
+	mu      sync.Mutex
+	members []member
+	index   map[*user]int // where a user is; kept only while the room is large
+	dead    bool          // it was empty and is not in the registry any more
+}
+
+// A member is one online member of a room: since<<8 | receive option.
+type member struct {
+	u    *user
+	meta uint64
+}
+
+func newMember(u *user, since group.Seq, r group.ReceiveOption) member {
+	return member{u, uint64(since)<<8 | uint64(r)}
+}
+
+func (m member) since() group.Seq             { return group.Seq(m.meta >> 8) }
+func (m member) receive() group.ReceiveOption { return group.ReceiveOption(m.meta) }
+
+// indexFrom is the size from which a room has an index: below it a scan is as fast.
+const indexFrom = 512
+
+func newRegistry() *registry {
+	r := &registry{seed: maphash.MakeSeed()}
+	for i := range r.users {
+		r.users[i].byAccount = make(map[group.Account]*user)
+		r.rooms[i].byKey = make(map[group.Key]*room)
+	}
+	r.gone.keys = make(map[group.Key]struct{})
+	return r
+}
+
+func (r *registry) userShard(a group.Account) *userShard {
+	return &r.users[maphash.String(r.seed, string(a))%uint64(len(r.users))]
+}
+
+func (r *registry) roomShard(k group.Key) *roomShard {
+	return &r.rooms[maphash.Comparable(r.seed, k)%uint64(len(r.rooms))]
+}
+
+// user returns an account that is online, or nil.
+func (r *registry) user(a group.Account) *user {
+	sh := r.userShard(a)
+	sh.Lock()
+	defer sh.Unlock()
+	return sh.byAccount[a]
+}
+
+// room returns a group that has members online, or nil.
+func (r *registry) room(k group.Key) *room {
+	sh := r.roomShard(k)
+	sh.Lock()
+	defer sh.Unlock()
+	return sh.byKey[k]
+}
+
+// hold returns the account with its memberships loaded, for a connection that logs in. Each
+// hold is followed by one release. Of many connections of one account the first loads.
+func (r *registry) hold(ctx context.Context, store storage.Records, a group.Account) (*user, error) {
+	sh := r.userShard(a)
+	sh.Lock()
+	u := sh.byAccount[a]
+	first := u == nil
+	if first {
+		u = &user{account: a, loaded: make(chan struct{}), touched: make(map[group.Key]struct{})}
+		u.sessions.Store(&[]*session{})
+		sh.byAccount[a] = u
+	}
+	u.holders++
+	sh.Unlock()
+	if first {
+		u.loadErr = r.load(ctx, store, u)
+		close(u.loaded)
+	}
+	select {
+	case <-u.loaded:
+		if u.loadErr == nil {
+			return u, nil
+		}
+		err := u.loadErr
+		r.release(u)
+		return nil, err
+	case <-ctx.Done():
+		r.release(u)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// release gives a hold back. With the last one the user is forgotten.
+func (r *registry) release(u *user) {
+	sh := r.userShard(u.account)
+	sh.Lock()
+	u.holders--
+	last := u.holders == 0
+	// A user whose load failed is not to be found by the next login.
+	if last && sh.byAccount[u.account] == u {
+		delete(sh.byAccount, u.account)
+	}
+	sh.Unlock()
+	if !last {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.offline = true
+	for _, rm := range u.rooms {
+		r.remove(rm, u)
+	}
+	u.rooms = nil
+}
+
+// load reads the memberships of u. The user is in the registry already: a change that is
+// delivered from now on marks its key as touched, and then what was read does not count.
+func (r *registry) load(ctx context.Context, store storage.Records, u *user) error {
+	r.loading.Add(1)
+	defer r.loading.Add(-1)
+	rows, err := storage.JoinedGroups(ctx, store, u.account)
+
+	r.gone.RLock()
+	defer r.gone.RUnlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err == nil {
+		u.rooms = slices.Grow(u.rooms, len(rows))
+		for _, row := range rows {
+			key := row.Key()
+			if _, late := u.touched[key]; late {
+				continue
+			}
+			if _, gone := r.gone.keys[key]; gone {
+				continue
+			}
+			receive := row.Receive
+			if receive == group.DefaultReceive {
+				receive = row.Type.Rules().DefaultReceive
+			}
+			u.rooms = append(u.rooms, r.put(key, newMember(u, row.JoinSeq, receive)))
+		}
+	}
+	u.touched = nil
+	return err
+}
+
+// change takes a member's change from the group's stream.
+func (r *registry) change(key group.Key, c *hooks.MemberChange) {
+	u := r.user(c.Account)
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.offline {
+		return
+	}
+	if u.touched != nil {
+		u.touched[key] = struct{}{}
+	}
+	i := slices.IndexFunc(u.rooms, func(rm *room) bool { return rm.key == key })
+	switch {
+	case c.Joined:
+		rm := r.put(key, newMember(u, c.Since, c.Receive))
+		if i < 0 {
+			u.rooms = append(u.rooms, rm)
+		}
+	case i >= 0:
+		rm := u.rooms[i]
+		u.rooms = slices.Delete(u.rooms, i, i+1)
+		r.remove(rm, u)
+		for _, s := range *u.sessions.Load() {
+			s.conn.drop(rm)
+		}
+	}
+}
+
+// end removes a destroyed group with all its members.
+func (r *registry) end(key group.Key) {
+	r.gone.Lock()
+	if r.loading.Load() == 0 {
+		clear(r.gone.keys)
+	} else {
+		r.gone.keys[key] = struct{}{}
+	}
+	r.gone.Unlock()
+	rm := r.room(key)
+	if rm == nil {
+		return
+	}
+	rm.mu.Lock()
+	members := slices.Clone(rm.members)
+	rm.mu.Unlock()
+	for _, m := range members {
+		r.change(key, &hooks.MemberChange{Account: m.u.account})
+	}
+}
+
+// put adds a member to a room, or replaces what the room knows of it, and returns the room.
+func (r *registry) put(key group.Key, m member) *room {
+	sh := r.roomShard(key)
+	for {
+		sh.Lock()
+		rm := sh.byKey[key]
+		if rm == nil {
+			rm = &room{key: key}
+			sh.byKey[key] = rm
+		}
+		sh.Unlock()
+		if rm.put(m) {
+			return rm
+		}
+	}
+}
+
+// remove takes a member out of a room, and the room out of the registry if it was the last.
+func (r *registry) remove(rm *room, u *user) {
+	if !rm.remove(u) {
+		return
+	}
+	sh := r.roomShard(rm.key)
+	sh.Lock()
+	if sh.byKey[rm.key] == rm {
+		delete(sh.byKey, rm.key)
+	}
+	sh.Unlock()
+}
+
+// put reports false if the room is dead: then there is another one, or will be.
+func (rm *room) put(m member) bool {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	if rm.dead {
+		return false
+	}
+	if i := rm.find(m.u); i >= 0 {
+		rm.members[i] = m
+		return true
+	}
+	rm.members = append(rm.members, m)
+	switch n := len(rm.members); {
+	case rm.index != nil:
+		rm.index[m.u] = n - 1
+	case n >= indexFrom:
+		rm.index = make(map[*user]int, 2*n)
+		for i, m := range rm.members {
+			rm.index[m.u] = i
+		}
+	}
+	return true
+}
+
+// remove reports whether the room is dead now.
+func (rm *room) remove(u *user) bool {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	i := rm.find(u)
+	if i < 0 {
+		return rm.dead
+	}
+	last := len(rm.members) - 1
+	moved := rm.members[last]
+	rm.members[i], rm.members[last] = moved, member{}
+	rm.members = rm.members[:last]
+	if rm.index != nil {
+		delete(rm.index, u)
+		if moved.u != u {
+			rm.index[moved.u] = i
+		}
+		if last < indexFrom/4 {
+			rm.index = nil
+			rm.members = slices.Clone(rm.members)
+		}
+	}
+	rm.dead = last == 0
+	return rm.dead
+}
+
+// find returns u's place in members, or -1. mu is held.
+func (rm *room) find(u *user) int {
+	if rm.index != nil {
+		if i, ok := rm.index[u]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.IndexFunc(rm.members, func(m member) bool { return m.u == u })
+}
+
+// inGroup reports whether u is a member of the group's present life.
+func (u *user) inGroup(id group.ID) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.ContainsFunc(u.rooms, func(rm *room) bool { return rm.key.ID == id })
+}

@@ -1,0 +1,133 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"runtime/debug"
+	"strings"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+)
+
+// A Caller is who makes a request.
+type Caller struct {
+	Account  group.Account
+	Device   string // the client identifier
+	Platform string
+	IP       string
+}
+
+// An RPC answers one request: it returns the JSON object of the reply, with Command and
+// RequestId in it, whatever went wrong. It is called concurrently, also for one caller, and
+// returns when ctx ends.
+type RPC func(ctx context.Context, c Caller, command string, body []byte) []byte
+
+// codeBusy and codeNoRPC are the REST interface's numbers for a caller that is too fast and
+// for a command that does not exist.
+const (
+	codeBusy  = 60011
+	codeNoRPC = 60009
+)
+
+// request takes a PUBLISH to rpc/{Command}. The publish is acknowledged when the request is
+// taken; the reply comes as a message of its own, to the requesting connection alone.
+func (s *session) request(p *publication, command string, pk *packets.Packet) error {
+	b := s.conn.b
+	reply, ok := s.replyTo(pk)
+	if !ok {
+		const reason = "the response topic must be users/{UserID}, your own, or below it"
+		s.answer(p, codeBadTopic, "10004 "+reason)
+		s.reply(reply, s.rpcError(command, pk.Payload, group.CodeBadParameter, reason))
+		return nil
+	}
+	body := bytes.Clone(pk.Payload)
+	if s.rpc.Add(1) > int32(b.cfg.RPCPending) {
+		s.rpc.Add(-1)
+		s.answer(p, codeQuota, "60011 too many requests under way")
+		s.reply(reply, s.rpcError(command, body, codeBusy, "too many requests under way"))
+		return nil
+	}
+	if b.rpc == nil {
+		s.rpc.Add(-1)
+		s.acknowledge(p, &hooks.Outcome{})
+		s.reply(reply, s.rpcError(command, body, codeNoRPC, "no command is offered"))
+		return nil
+	}
+	s.acknowledge(p, &hooks.Outcome{})
+	caller := Caller{Account: s.account(), Device: s.device, Platform: s.platform, IP: s.ip}
+	b.running.Go(func() {
+		defer s.rpc.Add(-1)
+		ctx, cancel := context.WithTimeout(b.ctx, b.cfg.RPCTimeout)
+		defer cancel()
+		s.reply(reply, b.call(ctx, s, caller, command, body))
+	})
+	return nil
+}
+
+// call runs the command; a panic in it costs this request alone.
+func (b *Broker) call(ctx context.Context, s *session, c Caller, command string, body []byte) (out []byte) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.log.Error("command panicked", "command", command, "account", string(c.Account), "panic", r, "stack", string(debug.Stack()))
+			out = s.rpcError(command, body, group.CodeInternal, "internal error")
+		}
+	}()
+	return b.rpc(ctx, c, command, body)
+}
+
+// A replyAddress is where the reply to a request goes.
+type replyAddress struct {
+	topic string
+	props []byte
+}
+
+// replyTo reads where the reply is wanted. A topic that is not the caller's is not ok; then
+// the address is the usual one.
+func (s *session) replyTo(pk *packets.Packet) (replyAddress, bool) {
+	to := replyAddress{topic: userTopicName(s.account()) + "/rpc"}
+	if cd := pk.Properties.CorrelationData; len(cd) > 0 && s.conn.version == 5 {
+		to.props = appendString([]byte{propCorrData}, string(cd))
+	}
+	want := pk.Properties.ResponseTopic
+	if want == "" {
+		return to, true
+	}
+	t, err := parseName(want)
+	if err != nil || t.account != s.account() || t.kind != inboxTopic && t.kind != replyTopic {
+		return to, false
+	}
+	to.topic = strings.Clone(want)
+	return to, true
+}
+
+// reply sends a reply to this connection, at QoS 1.
+func (s *session) reply(to replyAddress, payload []byte) {
+	pub := published{topic: to.topic, props: to.props, payloads: [][]byte{payload}}
+	c := s.conn
+	c.mu.Lock()
+	c.put(pub.frames(c.version == 5, 1), 0, 1)
+	c.mu.Unlock()
+}
+
+// rpcError is the reply to a request that does not reach its command.
+func (s *session) rpcError(command string, body []byte, code int, info string) []byte {
+	var id struct {
+		RequestID json.RawMessage `json:"RequestId"`
+	}
+	_ = json.Unmarshal(body, &id) // a body that is no JSON has no id
+	if len(id.RequestID) > maxReason {
+		id.RequestID = nil
+	}
+	out, _ := json.Marshal(struct {
+		ActionStatus string
+		ErrorCode    int
+		ErrorInfo    string
+		Command      string
+		RequestID    json.RawMessage `json:"RequestId,omitempty"`
+	}{"FAIL", code, info, command, id.RequestID})
+	return out
+}

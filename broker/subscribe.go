@@ -1,0 +1,147 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/rookery-im/rookery/group"
+)
+
+// subscribe takes a SUBSCRIBE. Each topic filter gets its own answer; the Reason String is
+// about the first one that was refused.
+func (s *session) subscribe(pk *packets.Packet) error {
+	if pk.PacketID == 0 || len(pk.Filters) == 0 { // [MQTT-3.8.3-2]
+		return s.violation(codeProtocolError, "a SUBSCRIBE needs a packet identifier and a topic filter")
+	}
+	codes := make([]byte, len(pk.Filters))
+	reason := ""
+	for i := range pk.Filters {
+		var why string
+		if len(pk.Properties.SubscriptionIdentifier) > 0 {
+			codes[i], why = codeNoSubID, "subscription identifiers are not offered"
+		} else {
+			codes[i], why = s.subscribeTo(&pk.Filters[i])
+		}
+		if codes[i] >= codeUnspecified {
+			s.conn.b.metrics.refused(codes[i])
+			if reason == "" {
+				reason = why
+			}
+			if s.conn.version < 5 {
+				codes[i] = codeUnspecified
+			}
+		}
+	}
+	s.conn.mu.Lock()
+	s.conn.say(s.conn.appendCodes(nil, typeSuback, pk.PacketID, codes, reason))
+	s.conn.mu.Unlock()
+	return nil
+}
+
+// subscribeTo grants one topic filter or says why not.
+func (s *session) subscribeTo(f *packets.Subscription) (code byte, reason string) {
+	if share, _, _ := strings.Cut(f.Filter, "/"); strings.EqualFold(share, "$share") {
+		return codeNoShared, "shared subscriptions are not offered"
+	}
+	t, err := parseFilter(f.Filter)
+	if err != nil {
+		return codeBadFilter, err.Error()
+	}
+	sub := newSubscription(f.Qos, !f.NoLocal)
+	switch t.kind {
+	case groupTopic:
+		if !s.user.inGroup(t.group) {
+			return codeNotAuthorized, "10007 you are not a member of that group"
+		}
+	case inboxTopic, replyTopic:
+		if t.account != s.account() {
+			return codeNotAuthorized, "topics below users/ are for that user alone"
+		}
+	case allGroups:
+	case rpcTopic:
+		return codeNotAuthorized, "rpc/ is for publishing; the reply goes to " + userTopicName(s.account()) + "/rpc"
+	case otherFilter:
+		return codeNotAuthorized, "the only wildcard that is offered is groups/+"
+	default:
+		return codeNotAuthorized, "subscribe to groups/{GroupId}, groups/+ or users/{UserID}"
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if !s.keep(t, sub) {
+		return codeQuota, "too many topic filters on one connection"
+	}
+	return sub.qos(), ""
+}
+
+// keep stores a subscription, or reports false if there are too many. conn.mu is held.
+func (s *session) keep(t topic, sub subscription) bool {
+	full := len(s.groups)+len(s.replies) >= s.conn.b.cfg.Subscriptions
+	switch t.kind {
+	case allGroups:
+		s.all = sub
+	case inboxTopic:
+		s.inbox = sub
+	case groupTopic:
+		if s.groups[t.group] == 0 && full {
+			return false
+		}
+		if s.groups == nil {
+			s.groups = make(map[group.ID]subscription)
+		}
+		s.groups[t.group] = sub
+	case replyTopic:
+		if s.replies[t.below] == 0 && full {
+			return false
+		}
+		if s.replies == nil {
+			s.replies = make(map[string]subscription)
+		}
+		s.replies[t.below] = sub
+	}
+	return true
+}
+
+// unsubscribe takes an UNSUBSCRIBE.
+func (s *session) unsubscribe(pk *packets.Packet) error {
+	if pk.PacketID == 0 || len(pk.Filters) == 0 { // [MQTT-3.10.3-2]
+		return s.violation(codeProtocolError, "an UNSUBSCRIBE needs a packet identifier and a topic filter")
+	}
+	codes := make([]byte, len(pk.Filters))
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	for i, f := range pk.Filters {
+		codes[i] = s.forget(f.Filter)
+	}
+	s.conn.say(s.conn.appendCodes(nil, typeUnsuback, pk.PacketID, codes, ""))
+	return nil
+}
+
+// forget removes a subscription. conn.mu is held.
+func (s *session) forget(filter string) byte {
+	t, err := parseFilter(filter)
+	if err != nil {
+		return codeBadFilter
+	}
+	had := false
+	switch t.kind {
+	case allGroups:
+		had, s.all = s.all != 0, 0
+	case groupTopic:
+		had = s.groups[t.group] != 0
+		delete(s.groups, t.group)
+	case inboxTopic:
+		if t.account == s.account() {
+			had, s.inbox = s.inbox != 0, 0
+		}
+	case replyTopic:
+		if t.account == s.account() {
+			had = s.replies[t.below] != 0
+			delete(s.replies, t.below)
+		}
+	}
+	if !had {
+		return codeNoSubscription
+	}
+	return codeSuccess
+}
