@@ -22,6 +22,9 @@ type Draft struct {
 	Random    uint32
 	HasRandom bool
 	Again     group.Retransmission // for messages without a Random
+	// Repeated says that the client marked the message as sent before (MQTT: DUP). Only then is
+	// Again looked for: a packet identifier is used again for other messages, equal ones too.
+	Repeated bool
 
 	Priority        group.Priority // zero: Normal
 	Flags           group.Flags

@@ -212,7 +212,7 @@ func (l *lane) refuseItem(it item, err error) {
 // before-callback, or the flow.
 func (l *lane) admit(s *submission) {
 	now := time.Now()
-	if s.keyed {
+	if s.keyed && (s.draft.HasRandom || s.draft.Repeated) {
 		if o, ok := l.st.dups.find(s.key, now); ok {
 			o.Duplicate = true
 			l.end(s, o)

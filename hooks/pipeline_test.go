@@ -223,17 +223,23 @@ func TestADuplicateIsTheFirstOneAgain(t *testing.T) {
 
 func TestARetransmissionIsRecognisedAcrossARestart(t *testing.T) {
 	b := newBench(t, hooks.Config{})
-	again := func() *hooks.Draft {
+	send := func(repeated bool) hooks.Outcome {
 		d := draft("bob", 0, "hi")
-		d.Again = group.Retransmission{Client: "phone", PacketID: 9}
-		return d
+		d.Again, d.Repeated = group.Retransmission{Client: "phone", PacketID: 9}, repeated
+		return b.mustSend(d)
 	}
-	b.mustSend(again())
+	send(false)
 	b.close()
 	b.start(hooks.Config{})
 	defer b.close()
-	if o := b.mustSend(again()); !o.Duplicate || o.Seq != 1 {
+	if o := send(true); !o.Duplicate || o.Seq != 1 {
 		t.Errorf("retransmission = %+v, want SEQ 1 again", o)
+	}
+	if o := send(false); o.Duplicate || o.Seq != 2 {
+		t.Errorf("an equal message with the same packet identifier = %+v, want SEQ 2", o)
+	}
+	if o := send(true); !o.Duplicate || o.Seq != 2 {
+		t.Errorf("its retransmission = %+v, want SEQ 2 again", o)
 	}
 }
 
