@@ -36,7 +36,7 @@ func (f *Faulty) fault() error {
 		return nil
 	}
 	f.fired.Store(true)
-	return cmp.Or(f.Err, error(storage.ErrUnavailable))
+	return cmp.Or(f.Err, storage.ErrUnavailable)
 }
 
 // try makes a call of the store, unless it is the one to fail.

@@ -82,7 +82,7 @@ func (s *Memory) Append(ctx context.Context, b *storage.Batch) error {
 		return err
 	}
 	for _, m := range b.Messages {
-		l.msgs[m.Seq] = m
+		l.msgs[m.Seq] = clone(m)
 		l.head.Tail, l.head.Time = m.Seq, m.Time
 	}
 	if len(b.Messages) > 0 {
@@ -139,8 +139,11 @@ func (s *Memory) yield(ctx context.Context, key group.Key, from, to group.Seq, d
 			slices.Reverse(found)
 		}
 		for _, m := range found {
-			c := *m
-			if !yield(&c, nil) {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(clone(m), nil) {
 				return
 			}
 		}
@@ -197,7 +200,7 @@ func (s *Memory) Replace(ctx context.Context, key group.Key, msgs []*group.Messa
 	if l := s.logs[key]; l != nil {
 		for _, m := range msgs {
 			if _, ok := l.msgs[m.Seq]; ok {
-				l.msgs[m.Seq] = m
+				l.msgs[m.Seq] = clone(m)
 			}
 		}
 	}
@@ -224,11 +227,20 @@ func (s *Memory) Hour(ctx context.Context, from int64) iter.Seq2[*group.Message,
 		}
 		s.mu.Unlock()
 		for _, m := range found {
-			if !yield(m, nil) {
+			if !yield(clone(m), nil) {
 				return
 			}
 		}
 	}
+}
+
+// clone copies m whole: a store keeps nothing of its caller's, and gives nothing of its own away.
+func clone(m *group.Message) *group.Message {
+	c, err := storage.DecodeMessage(storage.EncodeMessage(nil, m))
+	if err != nil {
+		panic(err) // the codec refuses what it wrote
+	}
+	return c
 }
 
 // Drop implements storage.MessageLog.
@@ -317,31 +329,35 @@ func (s *Memory) Apply(ctx context.Context, muts ...storage.Mutation) error {
 
 // apply applies all or, if an Insert meets a record, none; s.mu is held.
 func (s *Memory) apply(muts []storage.Mutation) error {
-	inserted := make(map[[2]string]bool)
+	changed := make(map[string]map[string][]byte)
 	for _, m := range muts {
-		k := [2]string{m.Table, m.Key}
-		if _, ok := s.tables[m.Table][m.Key]; m.Op == storage.Insert && (ok || inserted[k]) {
-			return storage.ErrExists
-		}
-		inserted[k] = true
-	}
-	for _, m := range muts {
-		t := s.tables[m.Table]
+		t := changed[m.Table]
 		if t == nil {
-			t = make(map[string][]byte)
-			s.tables[m.Table] = t
+			if t = maps.Clone(s.tables[m.Table]); t == nil {
+				t = make(map[string][]byte)
+			}
+			changed[m.Table] = t
 		}
 		switch m.Op {
-		case storage.Put, storage.Insert:
-			t[m.Key] = slices.Clone(m.Value)
+		case storage.Insert:
+			if _, ok := t[m.Key]; ok {
+				return storage.ErrExists
+			}
+			t[m.Key] = owned(m.Value)
+		case storage.Put:
+			t[m.Key] = owned(m.Value)
 		case storage.Delete:
 			delete(t, m.Key)
 		case storage.DeletePrefix:
 			maps.DeleteFunc(t, func(k string, _ []byte) bool { return strings.HasPrefix(k, m.Key) })
 		}
 	}
+	maps.Copy(s.tables, changed)
 	return nil
 }
+
+// owned copies v; the copy of an empty value is not nil, which would mean "no record".
+func owned(v []byte) []byte { return append(make([]byte, 0, len(v)), v...) }
 
 // Health implements storage.Store.
 func (s *Memory) Health(ctx context.Context) error {

@@ -164,8 +164,8 @@ func checkScan(t *testing.T, s storage.Store) {
 		t.Errorf("Scan of an empty table: %d records; want none", len(got))
 	}
 	n := 0
-	for range s.Scan(t.Context(), "members", storage.Span{}) {
-		if n++; n == 2 {
+	for _, err := range s.Scan(t.Context(), "members", storage.Span{}) {
+		if n++; n == 2 || err != nil {
 			break
 		}
 	}

@@ -1,12 +1,10 @@
-// Package storagetest is the contract of package storage as code: every implementation runs
-// it, and what a store is to do is added here first. It also has what tests of the store's
-// users need: messages to store (NewMessage) and a store whose n-th call fails (Faulty).
 package storagetest
 
 import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/rookery-im/rookery/group"
@@ -113,8 +111,8 @@ func collect[T any](t *testing.T, rows func(func(T, error) bool)) []T {
 
 func reversed(msgs []*group.Message) []*group.Message {
 	out := make([]*group.Message, 0, len(msgs))
-	for i := len(msgs) - 1; i >= 0; i-- {
-		out = append(out, msgs[i])
+	for _, m := range slices.Backward(msgs) {
+		out = append(out, m)
 	}
 	return out
 }
