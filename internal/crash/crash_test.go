@@ -442,7 +442,7 @@ func (w *world) checkEarlier(t *testing.T, life int, events []invariant.Event, c
 // read opens the store that the killed process left behind.
 func (w *world) read(t *testing.T) invariant.Content {
 	t.Helper()
-	store, err := pebble.Open(pebble.Config{Dir: filepath.Join(w.dir, "store"), ReserveBytes: -1, Logger: slog.New(slog.DiscardHandler)})
+	store, err := pebble.Open(pebble.Config{Dir: filepath.Join(w.dir, "store"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
