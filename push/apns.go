@@ -20,7 +20,6 @@ import (
 	"github.com/sideshow/apns2"
 	"github.com/sideshow/apns2/certificate"
 	"github.com/sideshow/apns2/token"
-	"golang.org/x/net/http2"
 )
 
 // An APNsConfig is an iOS app and its key or certificate.
@@ -148,20 +147,27 @@ func (a *APNs) newConn(tlsConfig *tls.Config) *apnsConn {
 		calls: make(chan struct{}, a.config.HTTP.concurrency()),
 		probe: make(chan struct{}, 1),
 	}
-	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}}
-	transport := &http2.Transport{
-		TLSClientConfig: tlsConfig,
-		DialTLSContext: func(ctx context.Context, network, addr string, cfg *tls.Config) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
+	var onlyHTTP2 http.Protocols
+	onlyHTTP2.SetHTTP2(true)
+	transport := &http.Transport{
+		Proxy:           http.ProxyFromEnvironment,
+		TLSClientConfig: tlsConfig.Clone(), // each transport adds to its own
+		Protocols:       &onlyHTTP2,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn.warm.Store(false)
-			d := tls.Dialer{NetDialer: dialer.NetDialer, Config: cfg}
-			return d.DialContext(ctx, network, addr)
+			return dialer.DialContext(ctx, network, addr)
 		},
-		// Wait for a free stream rather than open connection after connection, which looks
-		// like an attack to Apple.
-		StrictMaxConcurrentStreams: true,
-		ReadIdleTimeout:            15 * time.Second,
-		PingTimeout:                5 * time.Second,
-		WriteByteTimeout:           10 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+		// Wait for the connection, and for a free stream on it, rather than open connection
+		// after connection, which looks like an attack to Apple.
+		MaxConnsPerHost: 1,
+		HTTP2: &http.HTTP2Config{
+			StrictMaxConcurrentRequests: true,
+			SendPingTimeout:             15 * time.Second,
+			PingTimeout:                 5 * time.Second,
+			WriteByteTimeout:            10 * time.Second,
+		},
 	}
 	conn.client = &apns2.Client{Host: a.baseURL, HTTPClient: &http.Client{Transport: &apnsTransport{transport}}}
 	if a.key != nil {
@@ -172,7 +178,7 @@ func (a *APNs) newConn(tlsConfig *tls.Config) *apnsConn {
 
 // apnsTransport bounds what is read of an answer, and keeps the parts of it that the client
 // library drops.
-type apnsTransport struct{ *http2.Transport }
+type apnsTransport struct{ *http.Transport }
 
 type apnsExchangeKey struct{}
 

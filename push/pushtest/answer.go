@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -82,10 +83,8 @@ func (s *Server) batch(tokens []string, least, most int) bool {
 func callBehaviour(tokens []string, whole ...string) (behaviour, bool) {
 	for _, t := range tokens {
 		b := parseBehaviour(t)
-		for _, kind := range whole {
-			if b.kind == kind {
-				return b, true
-			}
+		if slices.Contains(whole, b.kind) {
+			return b, true
 		}
 	}
 	return behaviour{}, false

@@ -137,7 +137,8 @@ func (a *APNs) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close") // net/http makes it a GOAWAY
 	}
 	a.mu.Unlock()
-	status, reason := 200, ""
+	var status int
+	var reason string
 	switch {
 	case r.Method != http.MethodPost:
 		status, reason = 405, "MethodNotAllowed"
@@ -227,13 +228,14 @@ func (a *APNs) leave(conn *apnsConn) {
 func (a *APNs) authenticate(r *http.Request, conn *apnsConn) (int, string) {
 	auth := r.Header.Get("authorization")
 	if auth == "" {
-		for _, cert := range r.TLS.PeerCertificates {
-			if bytes.Equal(cert.Raw, a.leaf) {
-				return 200, ""
-			}
+		certs := r.TLS.PeerCertificates
+		switch {
+		case len(certs) == 0:
+			return 403, "MissingProviderToken"
+		case !bytes.Equal(certs[0].Raw, a.leaf):
 			return 403, "BadCertificate"
 		}
-		return 403, "MissingProviderToken"
+		return 200, ""
 	}
 	bearer, ok := strings.CutPrefix(auth, "bearer ")
 	if !ok {

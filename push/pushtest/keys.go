@@ -36,8 +36,12 @@ func clientCertificate(name string) (text string, leaf []byte, err error) {
 	if err != nil {
 		return "", nil, err
 	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62)) // two apps are never the same
+	if err != nil {
+		return "", nil, err
+	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}

@@ -29,6 +29,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -101,7 +102,9 @@ type Server struct {
 	issued     int
 	failLogins int // the HTTP status that logins get, 0 for none
 	conns      map[net.Conn]bool
+	opened     int
 	done       chan struct{}
+	closing    sync.Once
 }
 
 type connKey struct{}
@@ -113,7 +116,7 @@ func start(o Options, handler http.Handler, configure func(*httptest.Server)) (*
 	}
 	s.http = httptest.NewUnstartedServer(handler)
 	if o.Listen != "" {
-		l, err := net.Listen("tcp", o.Listen)
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", o.Listen)
 		if err != nil {
 			return nil, err
 		}
@@ -130,6 +133,7 @@ func start(o Options, handler http.Handler, configure func(*httptest.Server)) (*
 		switch state {
 		case http.StateNew:
 			s.conns[c] = true
+			s.opened++
 		case http.StateClosed, http.StateHijacked:
 			delete(s.conns, c)
 		}
@@ -147,11 +151,13 @@ func (s *Server) RootCAs() *x509.CertPool {
 	return pool
 }
 
-// Close cuts all connections and ends the fake.
+// Close cuts all connections and ends the fake. It may be called again.
 func (s *Server) Close() {
-	close(s.done)
-	s.KillConnections()
-	s.http.Close()
+	s.closing.Do(func() {
+		close(s.done)
+		s.KillConnections()
+		s.http.Close()
+	})
 }
 
 // KillConnections cuts every connection and returns how many there were.
@@ -203,11 +209,7 @@ func (s *Server) Count(token string) int {
 func (s *Server) Counts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := make(map[string]int, len(s.counts))
-	for t, n := range s.counts {
-		m[t] = n
-	}
-	return m
+	return maps.Clone(s.counts)
 }
 
 // Stats is what a fake has counted.
@@ -217,13 +219,15 @@ type Stats struct {
 	// MaxConcurrent is the most push calls under way at once, MaxPerSecond the most that
 	// began in one second of the clock.
 	MaxConcurrent, MaxPerSecond int
+	// Conns is how many connections there have been.
+	Conns int
 }
 
 // Stats returns the counts so far.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stats{s.total, s.calls, s.logins, s.maxActive, s.maxSecond}
+	return Stats{s.total, s.calls, s.logins, s.maxActive, s.maxSecond, s.opened}
 }
 
 // Violations returns what clients did that the vendor would not have taken.

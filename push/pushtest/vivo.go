@@ -4,6 +4,7 @@ import (
 	"crypto/md5" // vivo's signature is an MD5 sum
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -42,9 +43,7 @@ func (v *Vivo) SavedBodies() int {
 
 func vivoAnswer(w http.ResponseWriter, result any, desc string, more object) {
 	a := object{"result": result, "desc": desc, "requestId": "r1"}
-	for k, x := range more {
-		a[k] = x
-	}
+	maps.Copy(a, more)
 	writeJSON(w, 200, a)
 }
 
