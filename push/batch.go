@@ -50,6 +50,8 @@ func sendBatches(ctx context.Context, devices []Device, size, parallel int,
 		at += len(part)
 		run := func() {
 			for i, r := range send(ctx, part) {
+				r.Code = vendorWord(r.Code, part[i].Token)
+				r.VendorID = vendorWord(r.VendorID, part[i].Token)
 				results[place[start+i]] = r
 			}
 		}
@@ -70,4 +72,16 @@ func sendBatches(ctx context.Context, devices []Device, size, parallel int,
 		}
 	}
 	return results
+}
+
+// maxVendorWord bounds a code or an ID that a vendor sent, in characters.
+const maxVendorWord = 128
+
+// vendorWord bounds a vendor's code or ID and keeps the device token out of it: it goes into
+// logs as it is.
+func vendorWord(word string, token Token) string {
+	if word == "" {
+		return ""
+	}
+	return cutRunes(strings.ToValidUTF8(redact(word, []string{token.Reveal()}), "?"), maxVendorWord)
 }

@@ -169,7 +169,7 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		t.Fatalf("no rig for %s", vendor)
 	}
 	must(err)
-	t.Cleanup(r.Server.Close)
+	t.Cleanup(r.Close)
 	r.provider = r.again(true)
 	t.Cleanup(r.provider.Close)
 	return r

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,9 +45,7 @@ func TestBehaviours(t *testing.T) {
 			rig := newRig(t, vendor, pushtest.Options{}, HTTPConfig{})
 			want := row{}
 			for _, r := range []row{common, special[vendor]} {
-				for token, o := range r {
-					want[token] = o
-				}
+				maps.Copy(want, r)
 			}
 			for token, o := range want {
 				wantOutcomes(t, rig.provider, fullNotification(t), []string{token}, o)
