@@ -52,7 +52,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			return // change validity; covered below
 		}
 		value := other(n)
-		c, err := Load(Sources{Env: []string{envName(path) + "=" + value, "ROOKERY_APP_SECRET=s", "ROOKERY_STORAGE_MONGO_URI=mongodb://h", "ROOKERY_PIPELINE_PENDING_TOTAL=70000"}})
+		c, err := Load(Sources{Env: []string{envName(path) + "=" + value, "ROOKERY_APP_SECRET=s", "ROOKERY_STORAGE_MONGO_URI=mongodb://h"}})
 		if strings.HasSuffix(path, "cert_file") || strings.HasSuffix(path, "key_file") {
 			if err == nil || !strings.Contains(err.Error(), "set both or none") {
 				t.Errorf("%s alone: %v", path, err)
@@ -74,9 +74,6 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		delete(changed, "app.secret")
 		if path != "storage.mongo.uri" {
 			delete(changed, "storage.mongo.uri")
-		}
-		if path != "pipeline.pending_total" {
-			delete(changed, "pipeline.pending_total")
 		}
 		if !changed[path] || len(changed) != 1 {
 			t.Errorf("%s=%s changed %v", envName(path), value, changed)
@@ -102,7 +99,7 @@ func other(n *node) string {
 		return "/other"
 	case n.name == "addr":
 		return "127.0.0.1:0"
-	case n.name == "concurrency" || n.name == "pending_total" || n.name == "retry_pause_max":
+	case n.name == "concurrency" || n.name == "retry_pause_max":
 		return n.tag.Get("max")
 	case n.tag.Get("min") != "" && n.tag.Get("min") != def:
 		return n.tag.Get("min")
@@ -162,7 +159,6 @@ func TestRefusals(t *testing.T) {
 		"mongo":          {file: "storage: {driver: mongo}", want: []string{`storage.mongo.uri: is empty, but storage.driver is mongo`}},
 		"callback URL":   {file: "callbacks: {url: 'ftp://x'}", want: []string{`FILE:1: callbacks.url: is not an http:// or https:// URL`}},
 		"path":           {file: "ws: {path: mqtt}", want: []string{`FILE:1: ws.path: "mqtt" does not start with /`}},
-		"pending":        {file: "pipeline:\n  pending_total: 10\n", want: []string{`pipeline.pending_per_connection: 512 is above pipeline.pending_total, 10`}},
 		"no data folder": {flags: []Flag{{"--data-dir", "app.data_dir", ""}}, want: []string{`--data-dir: is empty`}},
 
 		"everything at once": {

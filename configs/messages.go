@@ -4,25 +4,24 @@ import "time"
 
 // Pipeline bounds the way of a message.
 type Pipeline struct {
-	LaneLength           int           `yaml:"lane_length" default:"1024" min:"1" max:"1000000" unit:"messages" doc:"How many messages may wait in one group; more are refused as overloaded."`
-	LaneIdle             time.Duration `yaml:"lane_idle" default:"1m" min:"1s" max:"24h" doc:"How long a group's state stays in memory after its last message."`
-	Lanes                int           `yaml:"lanes" default:"20000" min:"1" max:"10000000" unit:"groups" doc:"The most groups whose state is in memory; past it those idle longest go first."`
-	BatchMessages        int           `yaml:"batch_messages" default:"256" min:"1" max:"10000" unit:"messages" doc:"The most messages of a group that are stored at once."`
-	BatchBytes           Size          `yaml:"batch_bytes" default:"1MiB" min:"64KiB" max:"12MiB" doc:"The most bytes of a group that are stored at once."`
-	PendingPerConnection int           `yaml:"pending_per_connection" default:"512" min:"1" max:"65535" unit:"messages" doc:"How many messages of one connection, of any QoS, may await their outcome; then its reading pauses."`
-	PendingTotal         int           `yaml:"pending_total" default:"100000" min:"1" max:"10000000" unit:"messages" doc:"How many messages in all may await their outcome; more are refused as overloaded."`
-	DuplicateWindow      time.Duration `yaml:"duplicate_window" default:"5m" min:"1s" max:"24h" doc:"For how long the same message from the same sender gets the first one's answer again."`
-	DuplicateEntries     int           `yaml:"duplicate_entries" default:"20000" min:"100" max:"10000000" unit:"messages per group" doc:"How many messages of a group are remembered for that; past it the oldest are forgotten before the window ends."`
-	StoreWait            time.Duration `yaml:"store_wait" default:"10s" min:"100ms" max:"5m" doc:"How long a message waits for a store that is slow or away, before its sender is told to retry."`
+	LaneLength       int           `yaml:"lane_length" default:"8192" min:"1" max:"1000000" unit:"messages" doc:"How many messages may wait in one group; more are refused as overloaded."`
+	PendingTotal     int           `yaml:"pending_total" default:"262144" min:"1" max:"10000000" unit:"messages" doc:"How many messages may wait in all groups together; more are refused as overloaded. (Of one connection: limits.receive_maximum.)"`
+	IdleLanes        int           `yaml:"idle_lanes" default:"100000" min:"1" max:"10000000" unit:"groups" doc:"The most groups that stay in memory though nothing happens in them; past it those idle longest go first."`
+	CachedSenders    int           `yaml:"cached_senders" default:"4096" min:"1" max:"1000000" unit:"senders per group" doc:"The senders whose membership stays in memory with their group."`
+	BatchMessages    int           `yaml:"batch_messages" default:"1024" min:"1" max:"10000" unit:"messages" doc:"The most messages of a group that are stored at once."`
+	BatchBytes       Size          `yaml:"batch_bytes" default:"4MiB" min:"64KiB" max:"12MiB" doc:"The most bytes of a group that are stored at once."`
+	DuplicateWindow  time.Duration `yaml:"duplicate_window" default:"5m" min:"1s" max:"24h" doc:"For how long the same message from the same sender gets the first one's answer again."`
+	DuplicateEntries int           `yaml:"duplicate_entries" default:"65536" min:"100" max:"10000000" unit:"messages per group" doc:"How many messages of a group are remembered for that; past it the oldest are forgotten before the window ends."`
+	StoreWait        time.Duration `yaml:"store_wait" default:"10s" min:"100ms" max:"5m" doc:"How long a message, a change of a group or a login waits for a store that is slow or away, before it is answered with an error and to be tried again."`
 }
 
 // Flow is frequency control.
 type Flow struct {
 	MessagesPerSecond        int  `yaml:"messages_per_second" default:"40" min:"0" max:"100000" unit:"messages per second" doc:"How many messages a group takes within any second; the rest is dropped by priority, then by chance. 0: off."`
-	HighPerSecond            int  `yaml:"high_per_second" default:"-1" min:"-1" max:"100000" unit:"messages per second" doc:"The same for messages of priority High alone. -1: as messages_per_second; 0: off."`
-	NormalPerSecond          int  `yaml:"normal_per_second" default:"-1" min:"-1" max:"100000" unit:"messages per second" doc:"The same for Normal."`
-	LowPerSecond             int  `yaml:"low_per_second" default:"-1" min:"-1" max:"100000" unit:"messages per second" doc:"The same for Low."`
-	LowestPerSecond          int  `yaml:"lowest_per_second" default:"-1" min:"-1" max:"100000" unit:"messages per second" doc:"The same for Lowest."`
+	HighPerSecond            int  `yaml:"high_per_second" default:"0" min:"0" max:"100000" unit:"messages per second" doc:"The same for messages of priority High alone. 0, or more than that: as messages_per_second."`
+	NormalPerSecond          int  `yaml:"normal_per_second" default:"0" min:"0" max:"100000" unit:"messages per second" doc:"The same for Normal."`
+	LowPerSecond             int  `yaml:"low_per_second" default:"0" min:"0" max:"100000" unit:"messages per second" doc:"The same for Low."`
+	LowestPerSecond          int  `yaml:"lowest_per_second" default:"0" min:"0" max:"100000" unit:"messages per second" doc:"The same for Lowest."`
 	ExemptAdmins             bool `yaml:"exempt_admins" default:"false" doc:"Whether messages that the REST API sends are exempt. (System messages always are.)"`
 	UserMessagesPerSecond    int  `yaml:"user_messages_per_second" default:"0" min:"0" max:"100000" unit:"messages per second" doc:"How many messages one user may send to all groups together; more are refused with 10023. 0: off."`
 	AddressMessagesPerSecond int  `yaml:"address_messages_per_second" default:"0" min:"0" max:"1000000" unit:"messages per second" doc:"The same for one IP address (loopback: see limits.count_loopback). 0: off."`

@@ -41,7 +41,8 @@ type TLS struct {
 type Limits struct {
 	MaxPacketSize              Size          `yaml:"max_packet_size" default:"256KiB" min:"16KiB" max:"16MiB" doc:"The largest MQTT packet from a client, announced to MQTT 5 clients. A larger one closes the connection before any of it is stored."`
 	KeepAlive                  time.Duration `yaml:"keep_alive" default:"20m" min:"1s" max:"12h" doc:"The longest keep alive; a client that asks for more, or for none, gets this one."`
-	ReceiveMaximum             int           `yaml:"receive_maximum" default:"256" min:"1" max:"65535" unit:"publishes" doc:"How many QoS 1 and 2 publishes of one connection may wait for their acknowledgement."`
+	ReceiveMaximum             int           `yaml:"receive_maximum" default:"256" min:"1" max:"65535" unit:"publishes" doc:"How many publishes of one connection may await their outcome, announced to MQTT 5 clients. Over it MQTT 5 clients are disconnected; for others reading pauses."`
+	SendWindow                 int           `yaml:"send_window" default:"1024" min:"1" max:"32767" unit:"deliveries" doc:"How many QoS 1 deliveries to one connection may wait for their acknowledgement; less if the client's own Receive Maximum is."`
 	Connections                int           `yaml:"connections" default:"50000" min:"0" max:"10000000" unit:"connections" doc:"The most MQTT connections in all. 0: no limit."`
 	ConnectionsPerUser         int           `yaml:"connections_per_user" default:"10" min:"1" max:"10000" unit:"connections" doc:"The most MQTT connections of one user."`
 	ConnectionsPerAddress      int           `yaml:"connections_per_address" default:"1000" min:"0" max:"10000000" unit:"connections" doc:"The most MQTT connections from one IP address (IPv6: one /64). 0: no limit."`

@@ -14,9 +14,7 @@ type Storage struct {
 
 // Pebble shapes the embedded store.
 type Pebble struct {
-	CacheSize    Size `yaml:"cache_size" default:"128MiB" min:"1MiB" max:"1TiB" doc:"Memory for blocks that were read."`
-	MemTableSize Size `yaml:"memtable_size" default:"32MiB" min:"1MiB" max:"2GiB" doc:"Memory for each table of fresh writes; there are a few."`
-	MaxOpenFiles int  `yaml:"max_open_files" default:"1000" min:"32" max:"1000000" unit:"files" doc:"How many files are kept open."`
+	CacheSize Size `yaml:"cache_size" default:"32MiB" min:"1MiB" max:"1TiB" doc:"Memory for blocks that were read."`
 }
 
 // Mongo shapes the MongoDB store.

@@ -33,10 +33,6 @@ func (c *Config) problems() []*Error {
 	c.checkListeners(ch)
 	c.checkStorage(ch)
 	c.checkCallbacks(ch)
-	if c.Pipeline.PendingPerConnection > c.Pipeline.PendingTotal {
-		ch.refuse("pipeline.pending_per_connection", "%d is above pipeline.pending_total, %d",
-			c.Pipeline.PendingPerConnection, c.Pipeline.PendingTotal)
-	}
 	if c.App.DataDir == "" {
 		ch.refuse("app.data_dir", "is empty")
 	}
