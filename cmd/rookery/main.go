@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newVersion(), newBench())
+	root.AddCommand(newServe(), newUserSig(), newBench(), newVersion())
 	return root
 }
 

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rookery-im/rookery/configs"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/storage/pebble"
+	"github.com/rookery-im/rookery/usersig"
+)
+
+// A node is one running server: the parts, wired. Doors let requests in and stop first; workers
+// are what the doors lean on, or what runs in the background, and stop after them; what was
+// opened is closed last, in reverse order.
+type node struct {
+	cfg     *configs.Config
+	app     usersig.App
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	addrs   addresses
+
+	doors   []part
+	workers []part
+	closers []closer
+
+	store    storage.Store
+	pipeline *hooks.Pipeline
+}
+
+// A part runs until its context has ended and so has everything that it started.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+// A closer's context ends when the time for stopping is over.
+type closer struct {
+	name  string
+	close func(context.Context) error
+}
+
+// newNode opens everything, listeners included, and runs nothing yet. After an error nothing is open.
+func newNode(ctx context.Context, cfg *configs.Config, app usersig.App, log *slog.Logger) (_ *node, err error) {
+	n := &node{cfg: cfg, app: app, log: log, metrics: prometheus.NewRegistry(), addrs: addresses{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close(ctx))
+		}
+	}()
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cert, err := loadCertificate(cfg.TLS)
+	if err != nil {
+		return nil, err
+	}
+	for _, open := range []func(context.Context, *tls.Config) error{
+		n.openStore,
+		n.openPipeline,
+		n.openHTTP,
+	} {
+		if err := open(ctx, cert); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *node) openStore(context.Context, *tls.Config) error {
+	if n.cfg.Storage.Driver != "pebble" {
+		return fmt.Errorf("storage.driver: %s is not part of this build", n.cfg.Storage.Driver)
+	}
+	store, err := pebble.Open(pebbleConfig(n.cfg, n.log))
+	if err != nil {
+		return err
+	}
+	n.store = store
+	n.onClose("store", func(context.Context) error { return store.Close() })
+	n.work("sweeper", (&sweeper{store: store, every: n.cfg.Roaming.SweepInterval, log: n.log}).run)
+	return nil
+}
+
+func (n *node) openPipeline(context.Context, *tls.Config) error {
+	n.pipeline = hooks.New(n.store, pipelineConfig(n.cfg), n.log)
+	n.metrics.MustRegister(n.pipeline.Metrics())
+	n.onClose("pipeline", n.pipeline.Close)
+	return nil
+}
+
+func (n *node) openHTTP(ctx context.Context, cert *tls.Config) error {
+	handler := n.httpHandler()
+	for _, l := range []struct {
+		name, key, addr string
+		tls             *tls.Config
+	}{
+		{"http", "http.addr", n.cfg.HTTP.Addr, nil},
+		{"https", "http.tls_addr", n.cfg.HTTP.TLSAddr, cert},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		ln, err := n.listen(ctx, l.name, l.key, l.addr)
+		if err != nil {
+			return err
+		}
+		n.door(l.name, newHTTPDoor(n.cfg, handler, ln, l.tls, n.log).run)
+	}
+	return nil
+}
+
+// listen opens an address and makes it known. The listener is closed with the node, if its
+// door has not closed it before.
+func (n *node) listen(ctx context.Context, name, key, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		if e, ok := errors.AsType[*net.OpError](err); ok {
+			err = e.Err // without the address, which is named already
+		}
+		return nil, fmt.Errorf("%s: listen on %s: %w", key, addr, err)
+	}
+	n.addrs[name] = ln.Addr().String()
+	n.onClose(name+" listener", func(context.Context) error {
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return ln, nil
+}
+
+func (n *node) door(name string, run func(context.Context) error) {
+	n.doors = append(n.doors, part{name, run})
+}
+
+func (n *node) work(name string, run func(context.Context) error) {
+	n.workers = append(n.workers, part{name, run})
+}
+
+func (n *node) onClose(name string, fn func(context.Context) error) {
+	n.closers = append(n.closers, closer{name, fn})
+}
+
+// closeGrace is what closing may take beyond app.shutdown_timeout.
+const closeGrace = time.Second
+
+// run starts the parts, calls ready, and returns when ctx has ended, or a part failed, and
+// everything is closed; or when stopping takes too long: then the process must end, and what
+// is durable stays so.
+func (n *node) run(ctx context.Context, ready func(context.Context) error) error {
+	stopping := make(chan struct{})
+	done := make(chan error, 1)
+	go func() { done <- n.runAll(ctx, stopping, ready) }()
+	select {
+	case err := <-done:
+		return err
+	case <-stopping:
+	}
+	limit := n.cfg.App.ShutdownTimeout + closeGrace
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("stop: not finished after %v, giving up", limit)
+	}
+}
+
+// runAll closes stopping when the first part has to stop.
+func (n *node) runAll(ctx context.Context, stopping chan struct{}, ready func(context.Context) error) (err error) {
+	started := time.Now()
+	stop := sync.OnceValue(func() time.Time { close(stopping); return time.Now() })
+
+	// The workers outlive the doors: what a door has let in is finished with their help.
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	workers, workCtx := errgroup.WithContext(workCtx)
+	doors, doorCtx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(doorCtx, func() { stop() })()
+	for _, p := range n.workers {
+		workers.Go(p.named(workCtx))
+	}
+	for _, p := range n.doors {
+		doors.Go(p.named(doorCtx))
+	}
+	doors.Go(func() error { // holds the doors open, and closes them when a worker fails
+		if doorCtx.Err() == nil { // else a signal came while we opened
+			if err := ready(doorCtx); err != nil {
+				return err
+			}
+			n.log.Info("ready", "dur", time.Since(started))
+		}
+		select {
+		case <-doorCtx.Done():
+			n.log.Info("stopping", "cause", context.Cause(ctx))
+			return nil
+		case <-workCtx.Done():
+			return errWorker
+		}
+	})
+	err = doors.Wait()
+	stoppedAt := stop()
+	stopWork()
+	if werr := workers.Wait(); errors.Is(err, errWorker) {
+		err = werr
+	} else {
+		err = errors.Join(err, werr)
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), stoppedAt.Add(n.cfg.App.ShutdownTimeout))
+	defer cancel()
+	err = errors.Join(err, n.close(ctx))
+	n.log.Info("stopped", "dur", time.Since(stoppedAt))
+	return err
+}
+
+var errWorker = errors.New("a background part ended")
+
+func (p part) named(ctx context.Context) func() error {
+	return func() error {
+		if err := p.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		return nil
+	}
+}
+
+// close closes what was opened, the last first.
+func (n *node) close(ctx context.Context) error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		if err := n.closers[i].close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", n.closers[i].name, err))
+		}
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+// loadCertificate returns nil if no certificate is configured.
+func loadCertificate(cfg configs.TLS) (*tls.Config, error) {
+	if cfg.CertFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls.cert_file, tls.key_file: %w", err)
+	}
+	version := uint16(tls.VersionTLS12)
+	if cfg.MinVersion == "1.3" {
+		version = tls.VersionTLS13
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version}, nil
+}
+
+// storeDir is the embedded store's folder in the data folder.
+func storeDir(cfg *configs.Config) string { return filepath.Join(cfg.App.DataDir, "store") }
