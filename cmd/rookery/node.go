@@ -86,6 +86,7 @@ func (n *node) openStore(context.Context, *tls.Config) error {
 		return err
 	}
 	n.store = store
+	n.metrics.MustRegister(store.Metrics())
 	n.onClose("store", func(context.Context) error { return store.Close() })
 	n.work("sweeper", (&sweeper{store: store, every: n.cfg.Roaming.SweepInterval, log: n.log}).run)
 	return nil

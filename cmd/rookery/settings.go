@@ -13,17 +13,15 @@ import (
 // Each part has a Config of its own; the functions here fill it from the operator's.
 
 func pebbleConfig(cfg *configs.Config, log *slog.Logger) pebble.Config {
-	reserve := int64(cfg.Storage.FreeSpaceReserve)
-	if reserve == 0 {
-		reserve = -1 // its zero is the default
-	}
 	return pebble.Config{
-		Dir:          storeDir(cfg),
-		Sync:         cfg.Storage.Sync,
-		SyncInterval: cfg.Storage.SyncInterval,
-		CacheBytes:   int64(cfg.Storage.Pebble.CacheSize),
-		ReserveBytes: reserve,
-		Logger:       log,
+		Dir:           storeDir(cfg),
+		Sync:          cfg.Storage.Sync,
+		SyncInterval:  cfg.Storage.SyncInterval,
+		CacheBytes:    int64(cfg.Storage.Pebble.CacheSize),
+		MemTableBytes: int64(cfg.Storage.Pebble.MemTableSize),
+		MaxOpenFiles:  cfg.Storage.Pebble.MaxOpenFiles,
+		ReserveBytes:  int64(cfg.Storage.FreeSpaceReserve),
+		Logger:        log,
 	}
 }
 
