@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -22,7 +23,8 @@ func Command() *cobra.Command {
 	c.AddCommand(
 		newFanout(), newGroups(), newIngest(),
 		newConnect(), newIdle(),
-		newMochiServer(),
+		newLogin(), newHistory(), newRest(), newStore(),
+		newCompare(), newMochiServer(),
 	)
 	return c
 }
@@ -113,17 +115,21 @@ func writeFile(name string, write func(io.Writer) error) (err error) {
 	return write(file)
 }
 
-// trafficFlags are those of the three scenarios that send into groups.
-func newTraffic(use, short string, t Traffic, bind func(c *cobra.Command, t *Traffic)) *cobra.Command {
+// scenarioCommand makes a subcommand with the flags that every scenario has.
+func scenarioCommand(use, short string, scenario func(context.Context, Options) (*Result, error)) *cobra.Command {
 	var f flags
-	t.Scenario = use
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return f.run(c, func(ctx context.Context, o Options) (*Result, error) { return RunTraffic(ctx, o, t) })
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c, scenario) },
 	}
 	f.bind(c)
+	return c
+}
+
+// newTraffic makes one of the three scenarios that send into groups.
+func newTraffic(use, short string, t Traffic, bind func(c *cobra.Command, t *Traffic)) *cobra.Command {
+	t.Scenario = use
+	c := scenarioCommand(use, short, func(ctx context.Context, o Options) (*Result, error) { return RunTraffic(ctx, o, t) })
 	p := c.Flags()
 	p.IntVar(&t.Size, "size", t.Size, "bytes of the payload")
 	p.IntVar(&t.Senders, "senders", t.Senders, "senders of each group")
@@ -183,17 +189,90 @@ func newIdle() *cobra.Command {
 }
 
 func connectCommand(use, short string, k *Connect, bind func(*cobra.Command)) *cobra.Command {
-	var f flags
-	c := &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return f.run(c, func(ctx context.Context, o Options) (*Result, error) { return RunConnect(ctx, o, *k) })
-		},
-	}
-	f.bind(c)
+	c := scenarioCommand(use, short, func(ctx context.Context, o Options) (*Result, error) { return RunConnect(ctx, o, *k) })
 	c.Flags().IntVarP(&k.Connections, "connections", "n", k.Connections, "number of clients")
 	c.Flags().StringVar(&k.Subscribe, "subscribe", "", "topic filter that every client subscribes to")
 	bind(c)
+	return c
+}
+
+func newLogin() *cobra.Command {
+	k := Login{Users: 5000, Groups: 100, Members: 100, Messages: 1}
+	c := scenarioCommand("login", "A login storm: many users connect and synchronise at once (Rookery only)",
+		func(ctx context.Context, o Options) (*Result, error) { return RunLogin(ctx, o, k) })
+	p := c.Flags()
+	p.IntVar(&k.Users, "users", k.Users, "number of users")
+	p.IntVar(&k.Groups, "groups", k.Groups, "groups that each user is in")
+	p.IntVar(&k.Members, "members", k.Members, "members of each group")
+	p.IntVar(&k.Messages, "messages", k.Messages, "messages stored in each group beforehand")
+	p.BoolVar(&k.Subscribe, "subscribe", true, "users subscribe to groups/+ as part of connecting")
+	return c
+}
+
+func newHistory() *cobra.Command {
+	k := History{Clients: 64, Groups: 16, Messages: 200, Page: 20}
+	c := scenarioCommand("history", "Clients that pull stored messages (Rookery only)",
+		func(ctx context.Context, o Options) (*Result, error) { return RunHistory(ctx, o, k) })
+	p := c.Flags()
+	p.IntVar(&k.Clients, "clients", k.Clients, "number of clients, each with one call under way")
+	p.IntVar(&k.Groups, "groups", k.Groups, "number of groups")
+	p.IntVar(&k.Messages, "messages", k.Messages, "messages stored in each group beforehand")
+	p.IntVar(&k.Page, "page", k.Page, "messages asked for in a call")
+	return c
+}
+
+func newRest() *cobra.Command {
+	k := Rest{Connections: 64, Groups: 64, Size: 200}
+	c := scenarioCommand("rest", "Messages through send_group_msg of the REST API (Rookery only)",
+		func(ctx context.Context, o Options) (*Result, error) { return RunRest(ctx, o, k) })
+	p := c.Flags()
+	p.IntVarP(&k.Connections, "connections", "n", k.Connections, "HTTP connections, each with one request under way")
+	p.IntVar(&k.Groups, "groups", k.Groups, "number of groups")
+	p.IntVar(&k.Size, "size", k.Size, "bytes of the text")
+	return c
+}
+
+func newStore() *cobra.Command {
+	k := Store{Writers: 1000, Size: 300}
+	c := scenarioCommand("store", "This disk and Pebble alone: the measure for what a server stores",
+		func(ctx context.Context, o Options) (*Result, error) { return RunStore(ctx, o, k) })
+	p := c.Flags()
+	p.StringVar(&k.Dir, "dir", "", "folder on the disk to be measured (default: the system's for temporary files)")
+	p.IntVar(&k.Writers, "writers", k.Writers, "writers that commit at the same time")
+	p.IntVar(&k.Size, "size", k.Size, "bytes of a record")
+	return c
+}
+
+func newCompare() *cobra.Command {
+	var o Options
+	var k Compare
+	var jsonFile string
+	c := &cobra.Command{
+		Use: "compare", Short: "Measure Rookery, mosquitto and bare mochi in turn, and compare medians with the targets", Args: cobra.NoArgs,
+		Long: "Measure Rookery, mosquitto and bare mochi in turn, each on a server of its own that is started and stopped for it,\n" +
+			"several rounds, and compare the medians with the targets. The contests are\n\n  " + strings.Join(contestNames(), "\n  "),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.Warmup == 0 {
+				o.Warmup = -1
+			}
+			k.Log = c.ErrOrStderr()
+			res, err := RunCompare(c.Context(), o, k)
+			if err != nil {
+				return err
+			}
+			return errors.Join(res.WriteTable(c.OutOrStdout()), writeFile(jsonFile, res.WriteJSON))
+		},
+	}
+	p := c.Flags()
+	p.StringSliceVar(&k.Only, "only", nil, "contests to hold (default: all)")
+	p.IntVar(&k.Rounds, "rounds", 5, "how often every contest is held")
+	p.DurationVarP(&o.Duration, "duration", "d", 5*time.Second, "length of the measured part of each run")
+	p.DurationVar(&o.Warmup, "warmup", 2*time.Second, "length of the part before it")
+	p.IntVar(&o.Threads, "threads", 0, "event loops (default: one for every two processors)")
+	p.StringVar(&k.Rookery, "rookery", "", "the rookery binary to measure (default: this one)")
+	p.StringVar(&k.Mosquitto, "mosquitto", "mosquitto", "the mosquitto binary")
+	p.StringVar(&k.Dir, "dir", "", "folder on the disk to be measured (default: the system's for temporary files)")
+	p.StringVar(&jsonFile, "json", "", "also write everything to this file as JSON")
 	return c
 }
 

@@ -20,6 +20,9 @@ type Connect struct {
 	Settle time.Duration
 }
 
+// bytesPerConnection names the growth of the measured process for each connection that stays.
+const bytesPerConnection = "bytes per connection"
+
 // openEnded is the window of a run that ends by itself.
 func openEnded(from int64) window {
 	return window{from: from, to: from + int64(time.Hour), interval: int64(250 * time.Millisecond)}
@@ -126,7 +129,7 @@ func (s *stage) hold(ctx context.Context, c Connect, res *Result) error {
 	}
 	res.Process.RSSAfter = m.target.RSSAfter
 	res.Figures = map[string]float64{
-		"bytes per connection": float64(m.target.RSSAfter-res.Process.RSSBefore) / float64(c.Connections),
+		bytesPerConnection: float64(m.target.RSSAfter-res.Process.RSSBefore) / float64(c.Connections),
 	}
 	if c.Hold {
 		res.Figures["CPU % while idle"] = m.target.CPUSeconds / m.seconds * 100

@@ -26,7 +26,7 @@ func TestConnectCountsEveryClient(t *testing.T) {
 			if res.Total.Disconnects+res.Total.CallErrors != 0 || len(res.Problems) > 0 {
 				t.Errorf("troubles: %+v, %v", res.Total, res.Problems)
 			}
-			if _, measured := res.Figures["bytes per connection"]; measured == c.Churn {
+			if _, measured := res.Figures[bytesPerConnection]; measured == c.Churn {
 				t.Errorf("figures: %v; want the bytes of connections that stay", res.Figures)
 			}
 		})
