@@ -46,6 +46,10 @@ fmt: ## format the code with gofumpt
 bench: ## run every Go benchmark (BENCHTIME=1x)
 	@for module in $(MODULES); do (set -x; cd "$$module"; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...); done
 
+.PHONY: bench-compare
+bench-compare: build ## measure against mosquitto and bare mochi (ARGS='--only login --rounds 3')
+	bin/rookery bench compare $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target (FUZZTIME=10s each)
 	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
