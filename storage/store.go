@@ -30,7 +30,8 @@ var (
 	// ErrExists says that an Insert met a record with its key. Nothing after that mutation was applied.
 	ErrExists = errors.New("storage: record exists")
 	// ErrReadOnly says that the store refuses writes for now: the disk is below its
-	// reserve, or full. Nothing was written. Reads go on; writes resume by themselves.
+	// reserve, or full. Nothing was written. Reads go on; writes resume by themselves. Drop and
+	// Sweep, which free space, are refused only when the disk is full.
 	ErrReadOnly = errors.New("storage: no space left, writes are refused")
 	// ErrUnavailable says that the store can't be reached. A write under way may or may not have happened.
 	ErrUnavailable = errors.New("storage: unavailable")
@@ -39,7 +40,7 @@ var (
 )
 
 // A TailError refuses an Append that does not continue the log where it ends. Nothing was
-// written, neither messages nor mutations... except that a store which can't write both at
+// written, neither messages nor mutations, except that a store which can't write both at
 // once (MongoDB) may have applied the mutations, which precede the messages.
 type TailError struct {
 	Key  group.Key
@@ -55,7 +56,7 @@ func (e *TailError) Error() string {
 // A Head is the end of one group's log. It outlives the messages: when all have expired, Tail is what it was.
 type Head struct {
 	Tail  group.Seq // the highest SEQ ever stored; 0: none
-	Epoch int64     // of the last append
+	Epoch int64     // of the last append that had messages
 	Time  int64     // Unix seconds of the last message; 0: none
 	First group.Seq // a lower bound of the lowest SEQ still stored; readers may skip what is below
 }
@@ -90,13 +91,16 @@ type Store interface {
 type MessageLog interface {
 	// Append writes b after the group's last message, all or none. It fails with a
 	// *TailError if the log does not end at b.Tail or b.Epoch is below the head's, with
-	// ErrReadOnly or ErrUnavailable as these say. After any error but *TailError and
+	// ErrReadOnly or ErrUnavailable as these say, and with CheckBatch's error for a batch that is
+	// not well formed (or whose first Time lies before the head's). After any error but *TailError and
 	// ErrReadOnly the caller reads the head and its own MsgIDs before it appends again. At
 	// most one Append of a group is under way at a time (a second one waits or is refused);
 	// Appends of different groups proceed together and share fsyncs or round trips.
 	Append(ctx context.Context, b *Batch) error
 
-	// Head returns the end of the group's log, the zero Head for a group without messages.
+	// Head returns the end of the group's log, the zero Head for a group without messages. It
+	// never speaks of messages that are not durable yet, nor do Range, RangeDown and Latest.
+	// When the outcome of an Append is unknown, Head waits for it or fails.
 	Head(ctx context.Context, key group.Key) (Head, error)
 
 	// Heads returns the heads of many groups in one round trip, in the order of keys.
@@ -115,7 +119,8 @@ type MessageLog interface {
 	Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error)
 
 	// Replace writes new versions of messages that are stored (recall, modification), and
-	// mutations with them. Messages whose SEQ is not stored are left out without an error.
+	// mutations with them. Messages whose SEQ is not stored are left out without an error. Group, Seq,
+	// Time and Expires of a message stay what they were.
 	Replace(ctx context.Context, key group.Key, msgs []*group.Message, muts ...Mutation) error
 
 	// Hour yields all messages of all groups whose Time is in [from, from+3600), grouped by
