@@ -76,7 +76,7 @@ func (s *Store) write(w *write) error {
 
 // apply hands the batch to the log and makes it visible.
 func (s *Store) apply(b *pebble.Batch) error {
-	err := s.guard(func() error {
+	err := guard(func() error {
 		if s.cfg.Sync == SyncInterval {
 			return s.db.Apply(b, pebble.NoSync)
 		}

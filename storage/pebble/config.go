@@ -40,7 +40,7 @@ type Config struct {
 	Logger *slog.Logger
 	// OnFatal is called once, with the reason, when the store can't promise durability any more: a
 	// failed fsync, or damage to its files. It may be called from any goroutine and should not
-	// return; if it does, every write from then on is refused with storage.ErrUnavailable. Nil
+	// return; if it does, every call from then on is refused with storage.ErrUnavailable, and what the store holds (goroutines, files, the lock) stays held. Nil
 	// means: one line to standard error, and exit code 1.
 	OnFatal func(error)
 }

@@ -18,7 +18,8 @@ import (
 type watchedFS struct {
 	vfs.FS
 	space *space
-	fail  func(error)
+	// fail stops the store and does not return.
+	fail func(error)
 	// synced is told how long an fsync of the log took.
 	synced func(time.Duration)
 }

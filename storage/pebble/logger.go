@@ -15,10 +15,13 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.s.cfg.Logger.Warn("store", "err", fmt.Sprintf(format, args...))
 }
 
-// Fatalf is Pebble's word for "I can't go on". When it returns, Pebble's method may answer as
-// if nothing had happened: write looks at Store.failed before it believes a nil.
+// Fatalf is Pebble's word for "I can't go on". While it opens that is an error of Open's.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	l.s.fail(fmt.Errorf(format, args...))
+	err := fmt.Errorf(format, args...)
+	if !l.s.space.opened() {
+		panic(err)
+	}
+	l.s.halt(err)
 }
 
 func (s *Store) events() *pebble.EventListener {

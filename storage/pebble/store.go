@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +31,6 @@ type Store struct {
 	closed atomic.Bool
 	failed atomic.Pointer[failure] // set once, then OnFatal is called
 	gone   chan struct{}           // closed when failed is set
-	broken atomic.Bool             // Pebble panicked, maybe with a mutex locked: it can't be closed
 
 	writes  sync.WaitGroup // batches on their way to the log
 	syncing sync.WaitGroup // the interval syncer
@@ -57,7 +55,7 @@ func Open(cfg Config) (*Store, error) {
 	s.stripes.seed = maphash.MakeSeed()
 	s.stats.init()
 	s.space = newSpace(cfg)
-	s.fs = &watchedFS{FS: cfg.FS, space: s.space, fail: s.fail, synced: s.stats.synced}
+	s.fs = &watchedFS{FS: cfg.FS, space: s.space, fail: s.halt, synced: s.stats.synced}
 	if err := s.openDB(); err != nil {
 		return nil, fmt.Errorf("storage: open %s: %w", cfg.Dir, err)
 	}
@@ -81,7 +79,10 @@ func (s *Store) openDB() error {
 		return fmt.Errorf("the folder is in use by another process: %w", err)
 	}
 	s.lock = lock
-	s.db, err = pebble.Open(s.cfg.Dir, s.options())
+	err = guard(func() (err error) {
+		s.db, err = pebble.Open(s.cfg.Dir, s.options())
+		return err
+	})
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
@@ -126,25 +127,42 @@ func (s *Store) options() *pebble.Options {
 	return o
 }
 
-// Close waits for writes under way, fsyncs and releases everything. After a failure it closes what it can.
+// Close waits for writes under way, fsyncs and releases everything. Writes that a full disk
+// holds back fail. After a failure there is nothing that could be closed: Pebble is in the middle of something.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return storage.ErrClosed
 	}
 	close(s.stop)
-	s.syncing.Wait()
-	s.space.close()
 	s.stats.detach()
-	if s.broken.Load() {
+	s.space.close()
+	idle := make(chan struct{})
+	go func() {
+		s.syncing.Wait()
+		s.writes.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-s.gone:
 		return s.failure()
 	}
-	s.writes.Wait()
+	closed := make(chan error, 1)
+	go func() { closed <- s.closeDB() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-s.gone:
+		return s.failure()
+	}
+}
+
+func (s *Store) closeDB() error {
 	var err error
-	if s.cfg.Sync == SyncInterval && s.failed.Load() == nil {
+	if s.cfg.Sync == SyncInterval {
 		err = s.syncLog()
 	}
-	err = errors.Join(err, s.guard(s.db.Close), s.lock.Close())
-	return cmp.Or(s.failure(), err)
+	return errors.Join(err, guard(s.db.Close), s.lock.Close())
 }
 
 // Health returns nil, ErrReadOnly below the reserve or with a full disk, ErrUnavailable after a
@@ -180,12 +198,19 @@ func (s *Store) fail(err error) {
 	if !s.failed.CompareAndSwap(nil, &failure{err}) {
 		return
 	}
-	close(s.gone)
-	s.space.close()
 	s.cfg.Logger.Error("store failed", "err", err)
 	if !s.closed.Load() { // Close tells its caller itself
 		s.cfg.OnFatal(err)
 	}
+	close(s.gone)
+	s.space.close()
+}
+
+// halt stops the store for good from inside Pebble, and never returns: it is in no state to go on,
+// what it would do next is to answer as if nothing had happened, or to crash.
+func (s *Store) halt(err error) {
+	s.fail(err)
+	select {}
 }
 
 // syncRegularly fsyncs the log with Sync "interval".
@@ -209,14 +234,13 @@ func (s *Store) syncRegularly() {
 
 // syncLog waits until all that was written before is durable.
 func (s *Store) syncLog() error {
-	return s.guard(func() error { return s.db.LogData(nil, pebble.Sync) })
+	return guard(func() error { return s.db.LogData(nil, pebble.Sync) })
 }
 
 // guard turns a panic of Pebble into an error: it panics when it can't write to its log.
-func (s *Store) guard(f func() error) (err error) {
+func guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.broken.Store(true)
 			if e, ok := p.(error); ok {
 				err = e
 			} else {
