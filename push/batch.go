@@ -50,6 +50,7 @@ func sendBatches(ctx context.Context, devices []Device, size, parallel int,
 		at += len(part)
 		run := func() {
 			for i, r := range send(ctx, part) {
+				r.unnamed = false
 				r.Code = vendorWord(r.Code, part[i].Token)
 				r.VendorID = vendorWord(r.VendorID, part[i].Token)
 				results[place[start+i]] = r
@@ -74,14 +75,44 @@ func sendBatches(ctx context.Context, devices []Device, size, parallel int,
 	return results
 }
 
-// maxVendorWord bounds a code or an ID that a vendor sent, in characters.
-const maxVendorWord = 128
-
 // vendorWord bounds a vendor's code or ID and keeps the device token out of it: it goes into
 // logs as it is.
 func vendorWord(word string, token Token) string {
 	if word == "" {
 		return ""
 	}
-	return cutRunes(strings.ToValidUTF8(redact(word, []string{token.Reveal()}), "?"), maxVendorWord)
+	return clean(word, maxVendorWord, []string{token.Reveal()})
+}
+
+// maxSplits bounds the further calls that one refused batch may cost.
+const maxSplits = 64
+
+// sendSplitting sends a batch. Where the vendor refuses all of it for a dead token that it
+// does not name, the halves are sent by themselves until the token is found; what is left when
+// maxSplits calls are spent is to be tried again. Nobody is removed on suspicion.
+func sendSplitting(ctx context.Context, part []Device, send func(context.Context, []Device) []Result) []Result {
+	budget := maxSplits
+	var split func(part []Device) []Result
+	split = func(part []Device) []Result {
+		results := send(ctx, part)
+		if !results[0].unnamed {
+			return results
+		}
+		if budget < 2 {
+			for i := range results {
+				results[i].Outcome = Retryable
+			}
+			return results
+		}
+		budget -= 2
+		half := len(part) / 2
+		return slices.Concat(split(part[:half]), split(part[half:]))
+	}
+	return split(part)
+}
+
+// unnamedDead marks the result of a whole batch that says "dead" without saying who.
+func unnamedDead(r Result, part []Device) Result {
+	r.unnamed = r.Outcome.TokenDead() && len(part) > 1
+	return r
 }

@@ -172,10 +172,10 @@ func TestWholeBatchIsRefused(t *testing.T) {
 	}{
 		{VendorHuawei, "dead-", 10, TokenInvalid},
 		{VendorHuawei, "dead-", 11, TokenForeign},
-		{VendorXiaomi, "dead-", 3, Undeliverable},
+		{VendorXiaomi, "dead-", 3, TokenInvalid}, // each asked by itself
 		{VendorXiaomi, "dead-", 1, TokenInvalid},
-		{VendorOPPO, "code-10000-", 3, Undeliverable},
-		{VendorVivo, "code-10302-", 12, Undeliverable},
+		{VendorOPPO, "code-10000-", 3, TokenInvalid},
+		{VendorVivo, "code-10302-", 12, TokenInvalid},
 	} {
 		rig := newRig(t, c.vendor, pushtest.Options{}, HTTPConfig{})
 		var tokens []string
@@ -183,6 +183,48 @@ func TestWholeBatchIsRefused(t *testing.T) {
 			tokens = append(tokens, c.token+strings.Repeat("x", i+1))
 		}
 		wantOutcomes(t, rig.provider, plainNotification(), tokens, slices.Repeat([]Outcome{c.outcome}, c.number)...)
+	}
+}
+
+// TestOneUnnamedDeadToken: one dead token that makes a vendor refuse a whole batch costs a few
+// calls and nobody else's push; a batch of them costs no more than a bounded number.
+func TestOneUnnamedDeadToken(t *testing.T) {
+	for vendor, code := range map[Vendor]string{VendorXiaomi: "10029", VendorOPPO: "10000", VendorVivo: "10302"} {
+		rig := newRig(t, vendor, pushtest.Options{}, HTTPConfig{})
+		var tokens []string
+		var want []Outcome
+		for i := range 500 {
+			tokens, want = append(tokens, "ok-"+strconv.Itoa(i)), append(want, Accepted)
+		}
+		tokens[333], want[333] = "code-"+code+"-x", TokenInvalid
+		got := outcomes(rig.provider.Send(t.Context(), plainNotification(), devices(tokens...)))
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: not the one dead token but %v", vendor, got)
+		}
+		if calls := rig.Stats().Calls; calls > 20 {
+			t.Errorf("%s: %d calls to find it", vendor, calls)
+		}
+		if len(rig.Counts()) != 499 {
+			t.Errorf("%s: %d devices got the push, want 499", vendor, len(rig.Counts()))
+		}
+
+		for i := range tokens {
+			tokens[i] = "code-" + code + "-" + strconv.Itoa(i)
+		}
+		before := rig.Stats().Calls
+		dead := 0
+		for _, r := range rig.provider.Send(t.Context(), plainNotification(), devices(tokens...)) {
+			switch r.Outcome {
+			case TokenInvalid:
+				dead++
+			case Retryable:
+			default:
+				t.Fatalf("%+v", r)
+			}
+		}
+		if calls := rig.Stats().Calls - before; calls > 1+maxSplits || dead == 0 {
+			t.Errorf("%s: %d calls found %d dead tokens, want at most %d calls", vendor, calls, dead, 1+maxSplits)
+		}
 	}
 }
 

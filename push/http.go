@@ -43,6 +43,15 @@ func (c HTTPConfig) validate() error {
 	return errors.Join(errs...)
 }
 
+// ParseRootCAs reads certificates in PEM for HTTPConfig.RootCAs.
+func ParseRootCAs(pemText string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(pemText)) {
+		return nil, errors.New("push: no certificate in the root CAs")
+	}
+	return pool, nil
+}
+
 // maxAnswer bounds what is read of an answer: a thousand tokens with their IDs.
 const maxAnswer = 1 << 20
 
@@ -177,24 +186,31 @@ func redact(s string, secrets []string) string {
 	return s
 }
 
-// maxVendorText bounds what an error keeps of a vendor's own words, in characters.
-const maxVendorText = 200
+// What is kept of a vendor's own words, in characters: of a text, and of a code or an ID.
+const (
+	maxVendorText = 200
+	maxVendorWord = 128
+)
 
 // vendorError is what a vendor said, with the secrets and the call's tokens taken out.
 func (a *app) vendorError(code, text string, devices []Device, more ...string) error {
+	secrets := slices.Concat(a.secrets, more, tokenTexts(devices))
+	return fmt.Errorf("push: %s: vendor code %s: %q", a.name,
+		clean(code, maxVendorWord, secrets), clean(text, maxVendorText, secrets))
+}
+
+// clean takes the secrets out of a vendor's words and bounds them in characters.
+func clean(text string, limit int, secrets []string) string {
 	// Half a token would not be found, so what a first cut may have split goes too.
 	cut := len(text) > 8*maxToken
 	if cut {
 		text = text[:8*maxToken]
 	}
-	text = redact(text, a.secrets)
-	text = redact(text, more)
-	text = redact(text, tokenTexts(devices))
+	text = redact(text, secrets)
 	if cut {
 		text = text[:max(len(text)-maxToken, 0)]
 	}
-	text = cutRunes(strings.ToValidUTF8(text, "?"), maxVendorText)
-	return fmt.Errorf("push: %s: vendor code %s: %q", a.name, code, text)
+	return cutRunes(strings.ToValidUTF8(text, "?"), limit)
 }
 
 // retryAfter reads a Retry-After header: seconds or an HTTP date.

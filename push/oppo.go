@@ -155,7 +155,7 @@ func (o *OPPO) Send(ctx context.Context, n *Notification, devices []Device) []Re
 	}
 	for at, site := range []*oppoSite{o.china, o.abroad} {
 		got := sendBatches(ctx, parts[at], oppoBatch, o.config.HTTP.concurrency(), func(ctx context.Context, part []Device) []Result {
-			return o.sendPart(ctx, site, n, part)
+			return sendSplitting(ctx, part, func(ctx context.Context, part []Device) []Result { return o.sendPart(ctx, site, n, part) })
 		})
 		for i, r := range got {
 			results[places[at][i]] = r
@@ -324,12 +324,9 @@ func (o *OPPO) results(ans answer, access string, part []Device, started time.Ti
 	}
 	r.Outcome = oppoCodes.outcome(r.Code, ans.status)
 	r.Code = cmp.Or(r.Code, strconv.Itoa(ans.status))
-	if r.Outcome.TokenDead() && len(part) > 1 {
-		r.Outcome = Undeliverable // it does not say which
-	}
 	if r.Outcome != Accepted {
 		r.Err = o.vendorError(r.Code, string(got.Message), part, access)
-		return each(part, r)
+		return each(part, unnamedDead(r, part))
 	}
 	var items []item
 	if len(part) == 1 {

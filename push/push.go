@@ -113,6 +113,9 @@ type Result struct {
 	VoIP bool
 	// Err says more for a log; it holds neither a token nor a key. Nil for Accepted.
 	Err error
+
+	// unnamed: a whole batch was refused for one of its tokens. Never set in what Send returns.
+	unnamed bool
 }
 
 // A Preview is a vendor call as it would go out.

@@ -168,11 +168,13 @@ func (v *Vivo) Send(ctx context.Context, n *Notification, devices []Device) []Re
 		size = vivoBatch
 	}
 	return sendBatches(ctx, devices, size, v.config.HTTP.concurrency(), func(ctx context.Context, part []Device) []Result {
-		return v.tokens.sendAuthorized(ctx, part, func(access string) []Result {
-			if len(part) == 1 {
-				return v.post(ctx, v.single(access, n, part[0]), access, part)
-			}
-			return v.list(ctx, access, n, part)
+		return sendSplitting(ctx, part, func(ctx context.Context, part []Device) []Result {
+			return v.tokens.sendAuthorized(ctx, part, func(access string) []Result {
+				if len(part) == 1 {
+					return v.post(ctx, v.single(access, n, part[0]), access, part)
+				}
+				return v.list(ctx, access, n, part)
+			})
 		})
 	})
 }
@@ -334,11 +336,8 @@ func (v *Vivo) results(ans answer, access string, part []Device, started time.Ti
 	if json.Unmarshal(got.InvalidUser, &one) == nil {
 		invalid = append(invalid, one)
 	}
-	if r.Outcome.TokenDead() && len(part) > 1 {
-		r.Outcome = Undeliverable // but for those it names
-	}
-	results := each(part, r)
-	if r.Outcome != Accepted && !r.Outcome.Final() {
+	results := each(part, unnamedDead(r, part))
+	if results[0].unnamed || !r.Outcome.Final() {
 		return results
 	}
 	status := make(map[string]string, len(invalid))

@@ -92,7 +92,7 @@ func (x *Xiaomi) channel(n *Notification) string {
 // and not in the answer.
 func (x *Xiaomi) Send(ctx context.Context, n *Notification, devices []Device) []Result {
 	return sendBatches(ctx, devices, xiaomiBatch, x.config.HTTP.concurrency(), func(ctx context.Context, part []Device) []Result {
-		return x.post(ctx, n, part)
+		return sendSplitting(ctx, part, func(ctx context.Context, part []Device) []Result { return x.post(ctx, n, part) })
 	})
 }
 
@@ -189,10 +189,6 @@ func (x *Xiaomi) results(ans answer, part []Device, started time.Time) []Result 
 	reason := strings.ToLower(string(got.Reason))
 	if r.Code == "20301" && (strings.Contains(reason, "target") || strings.Contains(reason, "regid")) {
 		r.Outcome = TokenInvalid
-		if len(part) > 1 {
-			// It does not say which: none of them is known to be dead.
-			r.Outcome = Undeliverable
-		}
 	}
 	switch ans.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -201,7 +197,7 @@ func (x *Xiaomi) results(ans answer, part []Device, started time.Time) []Result 
 	r.Code = cmp.Or(r.Code, strconv.Itoa(ans.status))
 	if r.Outcome != Accepted {
 		r.Err = x.vendorError(r.Code, string(got.Reason+" "+got.Description), part)
-		return each(part, r)
+		return each(part, unnamedDead(r, part))
 	}
 	var data struct {
 		ID        looseText `json:"id"`

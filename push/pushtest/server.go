@@ -151,6 +151,9 @@ func (s *Server) RootCAs() *x509.CertPool {
 	return pool
 }
 
+// Certificate is the fake's own, which also signs it.
+func (s *Server) Certificate() *x509.Certificate { return s.http.Certificate() }
+
 // Close cuts all connections and ends the fake. It may be called again.
 func (s *Server) Close() {
 	s.closing.Do(func() {
