@@ -113,7 +113,7 @@ func (s *storm) run(ctx context.Context, st *stage, k Login, sessions []*session
 		return nil, errors.New("the login scenario runs on one loop: --threads 1")
 	}
 	before := st.rookery.storageCounters(ctx)
-	target, self, err := st.usages()
+	used, err := st.read()
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (s *storm) run(ctx context.Context, st *stage, k Login, sessions []*session
 	case <-time.After(connectTimeout):
 		return nil, fmt.Errorf("%d of %d users are not synchronised %s after the last had connected", s.left, len(sessions), connectTimeout)
 	}
-	m, err := st.since(from, tally{}, target, self)
+	m, err := st.since(from, tally{}, used)
 	if err != nil {
 		return nil, err
 	}

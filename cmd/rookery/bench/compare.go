@@ -237,6 +237,9 @@ func digits4(v float64) string {
 	return fmt.Sprintf("%.4g", v)
 }
 
+// disturbed is how much of one processor others may use before a comparison says so.
+const disturbed = 0.1
+
 // writeTroubles says what went wrong in the rounds, by contestant.
 func (c ContestResult) writeTroubles(w io.Writer) error {
 	var errs []error
@@ -244,6 +247,9 @@ func (c ContestResult) writeTroubles(w io.Writer) error {
 		for i, r := range c.Results[label] {
 			var b strings.Builder
 			errs = append(errs, r.writeTroubles(&b))
+			if busy := r.OtherCPUSeconds / max(r.Seconds, 0.001); busy > disturbed {
+				_, _ = fmt.Fprintf(&b, "! other processes used %.0f %% of a processor\n", busy*100)
+			}
 			for line := range strings.Lines(b.String()) {
 				_, err := fmt.Fprintf(w, "  %s, round %d: %s", label, i+1, line)
 				errs = append(errs, err)

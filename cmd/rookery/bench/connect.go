@@ -43,7 +43,7 @@ func RunConnect(ctx context.Context, o Options, c Connect) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	target, self, err := st.usages()
+	before, err := st.read()
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func RunConnect(ctx context.Context, o Options, c Connect) (*Result, error) {
 	if err := op.open(ctx, sessions, st.Parallel); err != nil {
 		return nil, err
 	}
-	m, err := st.since(from, tally{}, target, self)
+	m, err := st.since(from, tally{}, before)
 	if err != nil {
 		return nil, err
 	}

@@ -32,8 +32,10 @@ type Result struct {
 	Figures   map[string]float64 `json:"figures,omitzero"`
 	Process   *processUse        `json:"process,omitzero"`
 	Bench     processUse         `json:"bench"`
-	Series    map[string][]Point `json:"series"`
-	Problems  map[string]int     `json:"problems,omitzero"`
+	// OtherCPUSeconds is what all other processes of the machine consumed meanwhile: on a busy machine a figure says little.
+	OtherCPUSeconds float64            `json:"other_cpu_seconds"`
+	Series          map[string][]Point `json:"series"`
+	Problems        map[string]int     `json:"problems,omitzero"`
 }
 
 // Latency summarises a histogram, in milliseconds.
@@ -83,7 +85,7 @@ func (r *recorder) series() []Point {
 func (s *stage) report(ctx context.Context, m measurement) (*Result, error) {
 	total := s.tally()
 	res := &Result{
-		Broker: s.Name, Started: time.Unix(0, s.unix), Seconds: m.seconds, Counts: m.counts, Total: total,
+		Broker: s.Name, Started: time.Unix(0, s.unix), Seconds: m.seconds, Counts: m.counts, Total: total, OtherCPUSeconds: m.others,
 		Lost: max(total.Expected-total.Delivered, 0), Problems: s.problems(), Bench: m.self,
 		Rates: make(map[string]float64), Latencies: make(map[string]Latency), Series: make(map[string][]Point),
 	}
@@ -178,6 +180,9 @@ func (r *Result) WriteTable(w io.Writer) error {
 		line("measured", *r.Process)
 	}
 	line("bench", r.Bench)
+	if r.OtherCPUSeconds > 0 {
+		row("all others", fmt.Sprintf("%.2f", r.OtherCPUSeconds), fmt.Sprintf("%.0f", r.OtherCPUSeconds/r.Seconds*100))
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -14,6 +14,13 @@ type measurement struct {
 	seconds      float64
 	counts       tally
 	target, self processUse
+	others       float64 // CPU seconds of all other processes
+}
+
+// A reading is what the measured process, this process and the whole machine have consumed up to an instant.
+type reading struct {
+	target, self usage
+	machine      time.Duration
 }
 
 // processUse is what a process consumed in the measured time. CPU is user and system time of all threads.
@@ -34,25 +41,26 @@ func (s *stage) watch(ctx context.Context, w window) (measurement, error) {
 	}
 	from := s.now()
 	counts := s.tally()
-	target, self, err := s.usages()
+	before, err := s.read()
 	if err != nil {
 		return m, err
 	}
 	if err := s.showUntil(ctx, w.to, w); err != nil {
 		return m, err
 	}
-	return s.since(from, counts, target, self)
+	return s.since(from, counts, before)
 }
 
 // since measures from a start that the caller has noted.
-func (s *stage) since(from int64, counts tally, target, self usage) (measurement, error) {
+func (s *stage) since(from int64, counts tally, before reading) (measurement, error) {
 	m := measurement{counts: s.tally().plus(counts, -1), seconds: float64(s.now()-from) / 1e9}
-	targetEnd, selfEnd, err := s.usages()
+	after, err := s.read()
 	if err != nil {
 		return m, err
 	}
-	m.target, m.self = use(target, targetEnd), use(self, selfEnd)
+	m.target, m.self = use(before.target, after.target), use(before.self, after.self)
 	m.target.PID = s.PID
+	m.others = max((after.machine-before.machine).Seconds()-m.target.CPUSeconds-m.self.CPUSeconds, 0)
 	return m, nil
 }
 
@@ -60,15 +68,17 @@ func use(from, to usage) processUse {
 	return processUse{CPUSeconds: (to.cpu - from.cpu).Seconds(), RSSBefore: from.rss, RSSAfter: to.rss}
 }
 
-// usages reads what the measured process, if there is one, and this process have consumed.
-func (s *stage) usages() (target, self usage, err error) {
+func (s *stage) read() (r reading, err error) {
 	if s.PID != 0 {
-		if target, err = processUsage(s.PID); err != nil {
-			return target, self, fmt.Errorf("the measured process: %w", err)
+		if r.target, err = processUsage(s.PID); err != nil {
+			return r, fmt.Errorf("the measured process: %w", err)
 		}
 	}
-	self, err = processUsage(os.Getpid())
-	return target, self, err
+	if r.self, err = processUsage(os.Getpid()); err != nil {
+		return r, err
+	}
+	r.machine, err = machineBusy()
+	return r, err
 }
 
 // showUntil waits for an instant and writes the progress line every second.
