@@ -3,6 +3,7 @@ package group
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 )
@@ -10,6 +11,9 @@ import (
 // A MsgID is unique per draft. It answers "was this write mine?" after an unclear answer of
 // the store; a sender's Random never does.
 type MsgID [16]byte
+
+// String returns 32 hex digits.
+func (id MsgID) String() string { return hex.EncodeToString(id[:]) }
 
 // A BodyHash is the first half of the SHA-256 of a message's body as it was sent.
 type BodyHash [16]byte

@@ -10,6 +10,7 @@ import (
 // A Draft is a message on its way in. It is plain data: it can be serialised and sent to the
 // node that owns the group.
 type Draft struct {
+	ID    group.MsgID // of the message that this becomes; zero: Submit makes one
 	Group group.ID
 	From  group.Account // the sender that receivers see
 

@@ -54,7 +54,12 @@ func newFlow(l Limits, r *rand.Rand) *flow { return &flow{limits: l, rand: r} }
 func (f *flow) setLimits(l Limits) { f.limits = l }
 
 // restore counts releases that were stored earlier, of which some may be counted already.
-func (f *flow) restore(stored []release) {
+// Another clock stamped them: what it says of the future counts as now, so that a clock that
+// was put back closes the group for a second and not for the difference.
+func (f *flow) restore(now int64, stored []release) {
+	for i := range stored {
+		stored[i].at = min(stored[i].at, now)
+	}
 	for i, r := range stored {
 		same, sameEach := 0, 0 // how many of the same instant have come so far, this one included
 		for _, o := range stored[:i+1] {
@@ -74,7 +79,6 @@ func (f *flow) restore(stored []release) {
 		if r.priority > group.High {
 			f.paced = max(f.paced, r.at)
 		}
-		f.last = max(f.last, r.at)
 	}
 }
 
@@ -91,7 +95,10 @@ func (f *flow) arrive(now int64, s *submission, release, restrict func(*submissi
 	b := &f.waiting[p-1]
 	*b = append(*b, s)
 	f.count++
-	if len(*b) > f.limits.PerSecond {
+	if len(*b) > f.limit(p) {
+		f.advance(now, release, restrict) // whoever is due does not compete for a place
+	}
+	if len(*b) > f.limit(p) { // no more can go within a second, and a longer queue would favour its oldest
 		worst := 0
 		for i, w := range *b {
 			if w.flow.key > (*b)[worst].flow.key {
@@ -149,19 +156,31 @@ func (f *flow) choose(now int64) (p group.Priority, late bool) {
 		if len(f.waiting[p-1]) == 0 || !f.room(now, p) {
 			continue
 		}
-		over := now-f.waiting[p-1][0].flow.arrived >= int64(window)
-		if p == group.High || over || now-f.paced >= f.pace() {
+		if p == group.High || now-f.paced >= f.pace() || f.over(now, p) && f.spare(now, p) {
 			return p, false
 		}
-		// Paced. A lower priority whose second is over may still take the slot: this one
-		// arrived later or will have its turn before its own second is over.
 	}
 	for p := group.High; p <= group.Lowest; p++ {
-		if b := f.waiting[p-1]; len(b) > 0 && now-b[0].flow.arrived >= int64(window) {
+		if len(f.waiting[p-1]) > 0 && f.over(now, p) {
 			return p, true
 		}
 	}
 	return 0, false
+}
+
+// over reports whether the second of p's first waiter is over.
+func (f *flow) over(now int64, p group.Priority) bool {
+	return now-f.waiting[p-1][0].flow.arrived >= int64(window)
+}
+
+// spare reports whether a slot would be left for p if all who are more urgent took theirs now,
+// as they would have without pacing: so that pacing neither costs p its slot nor gives it theirs.
+func (f *flow) spare(now int64, p group.Priority) bool {
+	left := f.all.room(now, f.limits.PerSecond)
+	for q := group.High; q < p; q++ {
+		left -= min(len(f.waiting[q-1]), f.each[q-1].room(now, f.limit(q)))
+	}
+	return left > 0
 }
 
 // next is when somebody can be decided, if nothing else happens before.
@@ -232,6 +251,14 @@ func (s slots) free(n int) int64 {
 		return math.MinInt64
 	}
 	return s[len(s)-n] + int64(window)
+}
+
+// room is how many slots a window of n has at the instant.
+func (s slots) room(now int64, n int) int {
+	for i := len(s) - 1; i >= 0 && s[i] > now-int64(window); i-- {
+		n--
+	}
+	return max(n, 0)
 }
 
 func (s slots) countOf(at int64) (n int) {

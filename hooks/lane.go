@@ -38,6 +38,7 @@ type lane struct {
 	st       *state // nil: not loaded
 	room     map[group.Account]*group.Member
 	flow     *flow
+	counted  int // of the flow's waiters, in the metrics
 	limits   Limits
 	asking   map[group.Account][]*submission // by sender: [0] is with the before-callback
 	askingN  int
@@ -282,6 +283,7 @@ func (l *lane) judged(j *judged) {
 	case v.Refuse != nil:
 		l.refused(s, v.Refuse)
 	case v.Drop:
+		l.p.left("message dropped", s.draft, 0, "by the before-callback")
 		l.remember(s, Outcome{Dropped: true})
 		l.end(s, Outcome{Dropped: true})
 	default:
@@ -327,38 +329,51 @@ func (l *lane) toFlow(s *submission) {
 		l.refused(s, group.Errorf(group.CodeNoGroup, "group %q does not exist", l.id))
 		return
 	}
-	var limits Limits
-	if l.p.cfg.Limits != nil {
-		limits = l.p.cfg.Limits(l.st.group)
-	}
-	now := time.Now().UnixNano()
-	if limits != l.limits {
-		l.limits = limits
-		if l.flow != nil {
-			if limits.PerSecond <= 0 {
-				l.flow.drain(now, l.released)
-			}
-			l.flow.setLimits(limits)
-		}
-	}
-	if limits.PerSecond <= 0 {
+	now := l.p.nanos()
+	l.relimit(now)
+	if l.limits.PerSecond <= 0 || l.p.cfg.ExemptAdmins && s.draft.ByAdmin {
 		s.released = 0
 		l.released(s)
 		return
 	}
 	if l.flow == nil {
-		l.flow = newFlow(limits, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
-		l.st.restore(l.flow)
+		l.flow = newFlow(l.limits, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+		l.st.restore(l.flow, now)
 	}
 	l.flow.arrive(now, s, l.released, l.restricted)
 }
 
+// relimit asks for the group's limits, which may change at any moment.
+func (l *lane) relimit(now int64) {
+	if l.p.cfg.Limits == nil || l.st == nil || l.st.group == nil {
+		return
+	}
+	limits := l.p.cfg.Limits(l.st.group)
+	if limits == l.limits {
+		return
+	}
+	l.limits = limits
+	if l.flow == nil {
+		return
+	}
+	if limits.PerSecond <= 0 {
+		l.flow.drain(now, l.released)
+	}
+	l.flow.setLimits(limits)
+}
+
 // release lets the flow decide and returns when it wants to decide again.
 func (l *lane) release() int64 {
-	if l.flow == nil || l.flow.quiet() {
-		return math.MaxInt64
+	next, waiting := int64(math.MaxInt64), 0
+	if l.flow != nil && !l.flow.quiet() {
+		now := l.p.nanos()
+		l.relimit(now)
+		next = l.flow.advance(now, l.released, l.restricted)
+		waiting = l.flow.count
 	}
-	return l.flow.advance(time.Now().UnixNano(), l.released, l.restricted)
+	l.p.metrics.waiting.Add(float64(waiting - l.counted))
+	l.counted = waiting
+	return next
 }
 
 func (l *lane) released(s *submission) { l.ready = append(l.ready, item{sub: s}) }
@@ -367,7 +382,7 @@ func (l *lane) restricted(s *submission) {
 	o := Outcome{Restricted: true}
 	l.remember(s, o)
 	l.leave(s, group.Errorf(group.CodeFrequencyLimit, "msg count exceeds limit,please retry later"))
-	l.p.log.Debug("message restricted", "group", string(l.id), "account", string(s.draft.From), "priority", s.draft.Priority.String())
+	l.p.left("message restricted", s.draft, group.CodeFrequencyLimit, s.draft.Priority.String())
 	l.end(s, o)
 }
 
@@ -377,14 +392,14 @@ func (l *lane) rejected(s *submission, err error) {
 		l.refused(s, e)
 		return
 	}
-	l.p.log.Warn("message not decided", "group", string(l.id), "err", err)
+	l.p.log.Warn("message not decided", "group", string(l.id), "msgid", s.draft.ID.String(), "err", err)
 	l.end(s, Outcome{Err: ErrUnavailable})
 }
 
 // refused ends s with a refusal.
 func (l *lane) refused(s *submission, err *group.Error) {
 	l.leave(s, err)
-	l.p.log.Debug("message refused", "group", string(l.id), "account", string(s.draft.From), "code", err.Code, "reason", err.Info)
+	l.p.left("message refused", s.draft, err.Code, err.Info)
 	l.end(s, Outcome{Err: err})
 }
 
@@ -432,7 +447,7 @@ func (l *lane) wait(next int64) {
 		<-l.wake
 		return
 	}
-	d := time.Duration(next - time.Now().UnixNano())
+	d := time.Duration(next - l.p.nanos())
 	if l.timer == nil {
 		l.timer = time.NewTimer(d)
 	} else {

@@ -16,6 +16,7 @@ type Metrics struct {
 	batch      prometheus.Histogram
 	latency    prometheus.Histogram
 	lanes      prometheus.Gauge
+	waiting    prometheus.Gauge
 	pendingFn  prometheus.GaugeFunc
 	conflicts  prometheus.Counter
 	unclear    prometheus.Counter
@@ -40,6 +41,9 @@ func newMetrics() *Metrics {
 		}),
 		lanes: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "rookery_hooks_lanes", Help: "Groups kept in memory.",
+		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rookery_hooks_flow_waiting_messages", Help: "Messages that wait for frequency control.",
 		}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rookery_hooks_append_conflicts_total", Help: "Appends that found a log written by somebody else.",
@@ -73,7 +77,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.outcomes, m.refusals, m.restricted, m.batch, m.latency, m.lanes, m.pendingFn, m.conflicts, m.unclear}
+	return []prometheus.Collector{m.outcomes, m.refusals, m.restricted, m.batch, m.latency, m.lanes, m.waiting, m.pendingFn, m.conflicts, m.unclear}
 }
 
 func (m *Metrics) outcome(s *submission, o Outcome) {

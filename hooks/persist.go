@@ -222,6 +222,9 @@ func (l *lane) commitChange(tx *Tx) {
 		st.group, st.head = nil, storage.Head{}
 		clear(st.senders)
 		st.dups = newDuplicates()
+		if l.flow != nil { // who waits there is refused when it is stamped
+			l.flow.drain(l.p.nanos(), l.released)
+		}
 		l.room, l.flow = nil, nil
 		return
 	}

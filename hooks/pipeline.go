@@ -44,6 +44,15 @@ type Config struct {
 	// Limits gives the frequency limits of a group; it is asked for each message and may
 	// answer differently from one to the next. Nil means no limits.
 	Limits func(*group.Group) Limits
+	// ExemptAdmins exempts what app admins send (Draft.ByAdmin) from Limits.
+	ExemptAdmins bool
+	// UserRate and AddressRate bound what one user, and one IP address, may submit, in messages
+	// a second to all groups together; more is refused with CodeFrequencyLimit before anything
+	// else is asked. What app admins send is not counted. Zero means no bound.
+	UserRate    int
+	AddressRate int
+	// CountLoopback has addresses of this machine counted like others.
+	CountLoopback bool
 	// Admins are the app's administrators: they send everywhere and are never muted.
 	Admins []group.Account
 	// UserCustom names the custom profile items (Tag_Profile_Custom_…) that are shown with
@@ -103,6 +112,8 @@ type Pipeline struct {
 	log     *slog.Logger
 	metrics *Metrics
 	admins  map[group.Account]bool
+	began   time.Time
+	rates   rates
 
 	// Set before the first Submit, by the Use… methods.
 	deliver Deliverer
@@ -125,7 +136,10 @@ type shard struct {
 
 // New returns a pipeline over store. Call the Use… methods before the first Submit.
 func New(store storage.Store, cfg Config, log *slog.Logger) *Pipeline {
-	p := &Pipeline{cfg: cfg.withDefaults(), store: store, log: log, metrics: newMetrics(), seed: maphash.MakeSeed(), admins: make(map[group.Account]bool)}
+	p := &Pipeline{
+		cfg: cfg.withDefaults(), store: store, log: log, metrics: newMetrics(), seed: maphash.MakeSeed(),
+		admins: make(map[group.Account]bool), began: time.Now(), rates: newRates(cfg.UserRate, cfg.AddressRate, cfg.CountLoopback),
+	}
 	for _, a := range cfg.Admins {
 		p.admins[a] = true
 	}
@@ -159,6 +173,14 @@ func (p *Pipeline) ProfileChanged(a group.Account) { p.profiles.forget(a) }
 func (p *Pipeline) Submit(d *Draft, done func(Outcome)) {
 	s := &submission{draft: d, done: done, at: time.Now()}
 	if err := p.validate(d); err != nil {
+		p.finish(s, Outcome{Err: err})
+		return
+	}
+	if d.ID == (group.MsgID{}) {
+		d.ID = newMsgID()
+	}
+	if err := p.rates.refuse(d, s.at); err != nil {
+		p.left("message refused", d, err.Code, err.Info)
 		p.finish(s, Outcome{Err: err})
 		return
 	}
@@ -238,6 +260,17 @@ func (p *Pipeline) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("hooks: %d messages are still waiting: %w", p.pending.Load(), context.Cause(ctx))
+	}
+}
+
+// nanos is the time by which the flows count, in Unix nanoseconds. It does not jump when
+// the machine's clock is set.
+func (p *Pipeline) nanos() int64 { return p.began.UnixNano() + int64(time.Since(p.began)) }
+
+// left logs why a message is not stored.
+func (p *Pipeline) left(what string, d *Draft, code int, reason string) {
+	if p.log.Enabled(context.Background(), slog.LevelDebug) {
+		p.log.Debug(what, "group", string(d.Group), "account", string(d.From), "msgid", d.ID.String(), "code", code, "reason", reason) //nolint:sloglint // one of three constants
 	}
 }
 

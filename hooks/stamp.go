@@ -157,7 +157,7 @@ func (l *lane) message(ctx context.Context, b *batch, s *submission, now time.Ti
 	}
 	g := l.st.group
 	m := &group.Message{
-		From: d.From, Random: d.Random, HasRandom: d.HasRandom, Again: d.Again, Hash: s.hash,
+		ID: d.ID, From: d.From, Random: d.Random, HasRandom: d.HasRandom, Again: d.Again, Hash: s.hash,
 		Priority: d.Priority, Flags: d.Flags, Body: d.Body, CloudCustomData: d.CloudCustomData, OfflinePush: d.OfflinePush,
 		Mentions: d.Mentions, To: d.To, Released: s.released, Sender: l.p.senderOf(profile, snd.member),
 	}
@@ -166,6 +166,9 @@ func (l *lane) message(ctx context.Context, b *batch, s *submission, now time.Ti
 		if m.Seq, err = l.reserve(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if s.released != 0 { // the time of the release, not of the write that it waited for: the limit holds for both
+		m.Time = now.Add(-time.Duration(l.p.nanos() - s.released)).Unix()
 	}
 	l.place(b, g, m, stored, now)
 	for _, o := range l.p.outbox {

@@ -60,7 +60,7 @@ func (l *lane) load(ctx context.Context) error {
 			st.roomNext = st.roomEnd + 1
 		}
 		if l.flow != nil {
-			st.restore(l.flow)
+			st.restore(l.flow, p.nanos())
 		}
 	}
 	l.st = st
@@ -87,7 +87,7 @@ func (st *state) loadRecent(ctx context.Context, p *Pipeline, now time.Time) err
 		if key, ok := m.DuplicateKey(); ok {
 			st.dups.add(key, Outcome{Seq: m.Seq, Time: m.Time, ID: m.ID}, time.Unix(m.Time, 0), p.cfg.DuplicateWindow, p.cfg.DuplicateEntries)
 		}
-		if m.Released > now.Add(-window).UnixNano() {
+		if m.Released > p.nanos()-int64(window) {
 			st.recent = append(st.recent, release{m.Released, m.Priority})
 		}
 	}
@@ -95,8 +95,8 @@ func (st *state) loadRecent(ctx context.Context, p *Pipeline, now time.Time) err
 }
 
 // restore counts the releases of the last second, so that a restart opens no second window.
-func (st *state) restore(f *flow) {
-	f.restore(st.recent)
+func (st *state) restore(f *flow, now int64) {
+	f.restore(now, st.recent)
 	st.recent = nil
 }
 

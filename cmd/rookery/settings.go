@@ -45,6 +45,10 @@ func pipelineConfig(cfg *configs.Config) hooks.Config {
 		IdleLanes:        p.IdleLanes,
 		Retention:        func(t group.Type) time.Duration { return retention(cfg, t) },
 		Limits:           func(g *group.Group) hooks.Limits { return limitsOf(cfg, g) },
+		ExemptAdmins:     cfg.Flow.ExemptAdmins,
+		UserRate:         cfg.Flow.UserMessagesPerSecond,
+		AddressRate:      cfg.Flow.AddressMessagesPerSecond,
+		CountLoopback:    cfg.Limits.CountLoopback,
 		Admins:           admins,
 	}
 }
