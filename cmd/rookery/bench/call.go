@@ -167,7 +167,7 @@ func (y *synchroniser) ask(s *session) {
 	if err != nil {
 		panic(err) // a map of strings and of JSON that was decoded
 	}
-	s.write(appendPublish(nil, s.connect.Version, 1, 1, "rpc/sync", body))
+	s.request("sync", body)
 }
 
 // delivered takes the reply. The latency of a user is from dialling to its last page.
@@ -363,7 +363,7 @@ func (p *puller) ask(s *session) {
 		return
 	}
 	body := fmt.Appendf(nil, `{"GroupId":%q,"ReqMsgNumber":%d,"ReqMsgSeq":%d,"RequestId":"1"}`, p.groupID, p.run.Page, 1+rand.IntN(p.run.Messages))
-	s.write(appendPublish(nil, s.connect.Version, 1, 1, "rpc/group_msg_get", body))
+	s.request("group_msg_get", body)
 }
 
 func (p *puller) delivered(s *session, packet *publishPacket) {

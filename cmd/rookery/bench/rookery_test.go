@@ -30,6 +30,7 @@ type double struct {
 	accounts map[string]bool            // guarded by mu
 	groups   map[string]map[string]bool // guarded by mu: members
 	randoms  map[string]bool            // guarded by mu: of the messages
+	requests map[string]bool            // guarded by mu: client and packet identifier
 	longest  int                        // guarded by mu: the longest list in a call
 	fail     string                     // the command that is answered with an error
 }
@@ -41,6 +42,7 @@ func startDouble(t *testing.T) (*double, Options) {
 	d := &double{
 		t: t, verifier: usersig.NewVerifier(app),
 		accounts: make(map[string]bool), groups: make(map[string]map[string]bool), randoms: make(map[string]bool),
+		requests: make(map[string]bool),
 	}
 	h := httptest.NewServer(d)
 	t.Cleanup(h.Close)
@@ -148,6 +150,11 @@ func (d *double) OnPublished(cl *mqtt.Client, pk packets.Packet) {
 		d.t.Errorf("rpc/%s: %v", command, err)
 	}
 	d.mu.Lock()
+	if id := cl.ID + fmt.Sprint(pk.PacketID); pk.PacketID == 0 || d.requests[id] {
+		d.t.Errorf("rpc/%s: packet identifier %d, again or none", command, pk.PacketID)
+	} else if len(d.requests) < 60_000 { // before identifiers may come again
+		d.requests[id] = true
+	}
 	member := d.groups[request.GroupID][string(cl.Properties.Username)]
 	d.mu.Unlock()
 	reply := `{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}`

@@ -45,6 +45,7 @@ type session struct {
 	phase     phase
 	inFlight  int // the broker's Receive Maximum: how many publishes it takes unacknowledged
 	keepAlive time.Duration
+	lastID    uint16 // of the last request
 	wroteAt   int64
 	dialledAt int64
 }
@@ -187,6 +188,13 @@ func (s *session) open() {
 	s.phase = phaseOpen
 	s.role.opened(s)
 	s.opener.opened(s)
+}
+
+// request calls a command of Rookery. The reply may overtake the acknowledgement, so every request has a packet
+// identifier of its own.
+func (s *session) request(command string, body []byte) {
+	s.lastID = s.lastID%65535 + 1
+	s.write(appendPublish(nil, s.connect.Version, 1, s.lastID, "rpc/"+command, body))
 }
 
 // ping keeps the session alive: a loop calls it on every tick.
