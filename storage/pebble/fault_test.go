@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -315,6 +316,8 @@ func TestHiddenUntilDurable(t *testing.T) {
 		return nil
 	}))
 	s := openTemp(t, Config{Dir: "db", FS: fs})
+	goOn := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(goOn) // else a failure would leave Close waiting
 	key := storagetest.Key("g")
 	if err := s.Append(t.Context(), storagetest.NewBatch(key, 0, 2)); err != nil {
 		t.Fatal(err)
@@ -346,7 +349,7 @@ func TestHiddenUntilDurable(t *testing.T) {
 	if err := <-head; !errors.Is(err, context.Canceled) {
 		t.Errorf("Head with an outcome unknown = %v; want it to wait until its context ends", err)
 	}
-	close(release)
+	goOn()
 	if h, err := s.Head(t.Context(), key); err != nil || h.Tail != 3 {
 		t.Errorf("Head after the fsync = %+v, %v; want tail 3", h, err)
 	}

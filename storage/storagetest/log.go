@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/storage"
@@ -351,7 +352,8 @@ func checkReplace(t *testing.T, s storage.Store) {
 
 func checkDrop(t *testing.T, s storage.Store) {
 	key, next := Key("g"), group.Key{ID: "g", Incarnation: 2}
-	mustAppend(t, s, NewBatch(key, 0, 3))
+	past := time.Now().Unix() - 90_000
+	mustAppend(t, s, expiring(key, 0, past, past, Never))
 	kept := NewBatch(next, 0, 2)
 	mustAppend(t, s, kept)
 	for range 2 {
@@ -366,8 +368,9 @@ func checkDrop(t *testing.T, s storage.Store) {
 	// What is written late under the old key starts over, and what was left of the old log does not touch it.
 	again := NewBatch(key, 0, 2)
 	mustAppend(t, s, again)
-	sweep(t, s, Epoch0)
+	sweep(t, s, time.Now().Unix())
 	wantLog(t, s, key, again.Messages)
+	wantTail(t, s, key, 2)
 }
 
 func checkLogOwnership(t *testing.T, s storage.Store) {

@@ -121,14 +121,16 @@ func checkManyGroups(t *testing.T, s storage.Store) {
 }
 
 func checkInsertRace(t *testing.T, s storage.Store) {
-	for round := range 10 {
+	for round := range 60 {
 		key := fmt.Sprint("k", round)
+		start := make(chan struct{})
 		var mu sync.Mutex
 		var winners []string
 		var wg sync.WaitGroup
 		for w := range 16 {
 			wg.Go(func() {
 				value := fmt.Sprint("w", w)
+				<-start
 				err := s.Apply(t.Context(), insert("lives", key, value))
 				if err == nil {
 					mu.Lock()
@@ -139,6 +141,7 @@ func checkInsertRace(t *testing.T, s storage.Store) {
 				}
 			})
 		}
+		close(start)
 		wg.Wait()
 		if len(winners) != 1 {
 			t.Fatalf("round %d: %d inserts of one key won; want 1", round, len(winners))
