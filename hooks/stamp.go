@@ -251,6 +251,9 @@ func (l *lane) change(u *update) (b *batch) {
 			if stored {
 				b.write.Messages = append(b.write.Messages, m)
 			}
+			if m.Has(group.Imported) {
+				continue // history is not news: nobody is told
+			}
 		}
 		b.deliver = append(b.deliver, it.delivery)
 	}

@@ -139,6 +139,10 @@ func (tx *Tx) PutMember(m *group.Member) error {
 		tx.group.MemberCount++
 		tx.saved = true
 	}
+	if had != nil && had.Role > group.OrdinaryMember && m.Role == group.OrdinaryMember && !tx.group.Type.Rules().StoresMembers {
+		// A room keeps its owner and admins only: who is neither any more has no row.
+		tx.Write(storage.Members.Delete(storage.MemberKey(tx.group.Key(), m.Account)), storage.Joined.Delete(storage.JoinedKey(m.Account, tx.group.ID)))
+	}
 	tx.setMember(m.Account, m)
 	tx.items = append(tx.items, txItem{delivery: Delivery{Member: &MemberChange{
 		Account: m.Account, Joined: true, Receive: tx.group.ReceiveOf(m), Role: m.Role, Since: m.JoinSeq,
