@@ -32,9 +32,85 @@ var (
 	Rooms = Table[Reserved]{"rooms"}
 	// Trash: {group}. Lives of groups that were destroyed and whose records are yet to be removed. Lane; removed by the janitor.
 	Trash = Table[Trashed]{"trash"}
+	// Attributes: {group}. The group's attributes, all in one record. Lane.
+	Attributes = Table[AttributeSet]{"attributes"}
+	// Counters: {group}. The group's counters, all in one record. Lane.
+	Counters = Table[CounterSet]{"counters"}
+	// Extensions: {group}{seq}. The key-value extensions of one message. Lane.
+	Extensions = Table[ExtensionSet]{"extensions"}
+	// Receipts: {group}{seq}{account}. Who has confirmed to have read a message. Lane.
+	Receipts = Table[Receipt]{"receipts"}
+	// Bans: {group}{account}. Who may not come back before when. Lane.
+	Bans = Table[Ban]{"bans"}
+	// Marks: {group}{account}. The marks of members of live rooms. Lane.
+	Marks = Table[MarkSet]{"marks"}
+	// Views: {group}{account}. What a member removed from its own view of the history. Lane.
+	Views = Table[View]{"views"}
+	// Contacts: {account}{id}. Conversations that an account deleted from its recent contacts.
+	Contacts = Table[DeletedContact]{"contacts"}
 	// Settings: {name}. Of the whole installation: schema version, secrets' fingerprints, job states.
 	Settings = Table[Setting]{"settings"}
 )
+
+// An AttributeSet holds a group's attributes.
+type AttributeSet struct {
+	Seq    int64             `json:"seq"` // grows with each change
+	Values map[string]string `json:"v,omitempty"`
+	// Second and Writes bound how often the attributes change: Writes happened in that Unix second.
+	Second int64 `json:"s,omitzero"`
+	Writes int   `json:"w,omitzero"`
+}
+
+// A CounterSet holds a group's counters.
+type CounterSet struct {
+	Values map[string]int64 `json:"v,omitempty"`
+}
+
+// An ExtensionSet holds the extensions of one message.
+type ExtensionSet struct {
+	Seq      int64                `json:"seq"`              // grows with each change
+	ClearSeq int64                `json:"clear,omitzero"`   // Seq of the last clearing
+	Values   map[string]Extension `json:"v,omitempty"`      // by key
+	Minute   int64                `json:"minute,omitzero"`  // Unix time / 60
+	Changes  int                  `json:"changes,omitzero"` // in that minute
+}
+
+// An Extension is one value of an ExtensionSet. It stays when it is deleted, without a value, so
+// that its lock goes on.
+type Extension struct {
+	Value   string `json:"v,omitzero"`
+	Seq     int64  `json:"s"` // the optimistic lock: how often it was changed
+	At      int64  `json:"at"`
+	Deleted bool   `json:"gone,omitzero"`
+}
+
+// A Receipt is one member's confirmation.
+type Receipt struct {
+	Time int64 `json:"t"` // Unix seconds
+}
+
+// A Ban keeps an account out of a group.
+type Ban struct {
+	Until       int64  `json:"until"` // Unix seconds; group.Forever: no end
+	Description string `json:"why,omitzero"`
+}
+
+// A MarkSet holds the marks of one member of a live room.
+type MarkSet struct {
+	Marks []int64 `json:"m"`
+}
+
+// A View is what a member removed from its own history.
+type View struct {
+	ClearedTo group.Seq   `json:"to,omitzero"`
+	Hidden    []group.Seq `json:"h,omitempty"` // ascending, all above ClearedTo
+}
+
+// A DeletedContact hides a conversation until it has a message after Seq.
+type DeletedContact struct {
+	Incarnation group.Incarnation `json:"inc"`
+	Seq         group.Seq         `json:"seq"`
+}
 
 // A Trashed is a destroyed group's life that still has records and messages.
 type Trashed struct {
