@@ -30,7 +30,7 @@ var app = usersig.App{ID: sdkAppID, Secret: "0123456789abcdef"}
 // newServer returns a door over a table with a store of its own.
 func newServer(t *testing.T, cfg admin.Config, change func(*admin.Backend)) *admin.Server {
 	t.Helper()
-	store, err := pebble.Open(pebble.Config{Dir: t.TempDir(), Sync: pebble.SyncInterval, ReserveBytes: -1})
+	store, err := pebble.Open(pebble.Config{Dir: t.TempDir(), Sync: pebble.SyncInterval})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,9 @@ func post(t *testing.T, h http.Handler, path, query, body string) answer {
 
 func TestCall(t *testing.T) {
 	s := newServer(t, admin.Config{BodySize: 1000}, func(b *admin.Backend) {
-		b.Revoked = func(context.Context, group.Account) (int64, error) { return time.Now().Add(-30 * time.Minute).Unix(), nil }
+		b.Revoked = func(context.Context, group.Account) (int64, error) {
+			return time.Now().Add(-30 * time.Minute).Unix(), nil
+		}
 	})
 	const path = "/v4/im_open_login_svc/account_import"
 	const body = `{"UserID":"alice"}`

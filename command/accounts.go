@@ -2,16 +2,22 @@ package command
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage"
 )
 
 func (t *Table) registerAccounts() {
 	e := t.env
 	register(t, Command{Service: accountService, Name: "account_import", Changes: true, Doc: "Creates an account, or changes the nickname and face URL of one."}, e.accountImport)
+	register(t, Command{Service: accountService, Name: "multiaccount_import", Changes: true, Rate: 100, Doc: "Creates up to 100 accounts."}, e.importAccounts)
+	register(t, Command{Service: accountService, Name: "account_delete", Changes: true, Rate: 100, Doc: "Deletes accounts; they leave their groups."}, e.deleteAccounts)
+	register(t, Command{Service: accountService, Name: "account_check", Rate: 100, Doc: "Returns whether accounts exist."}, e.checkAccounts)
+	register(t, Command{Service: accountService, Name: "kick", Changes: true, Doc: "Logs an account out everywhere; UserSigs made before are refused from now on."}, e.kick)
 }
 
 // ok is the response of commands that say nothing but success.
@@ -88,4 +94,175 @@ func (e *env) changeAccount(ctx context.Context, a group.Account, create bool, c
 	}
 	defer e.pipeline.ProfileChanged(a) // whatever the write's outcome: it may have happened
 	return e.store.Apply(ctx, storage.Accounts.Put(storage.AccountKey(a), p))
+}
+
+type importAccountsRequest struct {
+	Accounts []group.Account `json:"Accounts" wire:"account" doc:"UserIDs alone; at most 100 in both lists."`
+	List     []newAccount    `json:"AccountList"`
+}
+
+type importAccountsResponse struct {
+	Failed []group.Account `json:"FailAccounts" wire:"account"`
+}
+
+func (e *env) importAccounts(ctx context.Context, _ *Call, r *importAccountsRequest) (*importAccountsResponse, error) {
+	list := r.List
+	for _, a := range r.Accounts {
+		list = append(list, newAccount{UserID: a})
+	}
+	if n := len(list); n == 0 || n > maxAccounts {
+		return nil, group.Errorf(codeAccountBatch, "%d accounts, 1 to %d are allowed", n, maxAccounts)
+	}
+	resp := &importAccountsResponse{}
+	for i := range list {
+		err := e.putAccount(ctx, &list[i])
+		if _, refused := errors.AsType[*group.Error](err); refused {
+			resp.Failed = append(resp.Failed, list[i].UserID)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
+}
+
+type userItem struct {
+	UserID group.Account `json:"UserID" alias:"Identifier" wire:"required,account"`
+}
+
+type deleteAccountsRequest struct {
+	Items []userItem `json:"DeleteItem" wire:"required" doc:"At most 100."`
+}
+
+type checkAccountsRequest struct {
+	Items []userItem `json:"CheckItem" wire:"required" doc:"At most 100."`
+}
+
+type accountResult struct {
+	Code   int           `json:"ResultCode"`
+	Info   string        `json:"ResultInfo"`
+	UserID group.Account `json:"UserID"`
+	Status string        `json:"AccountStatus,omitempty" doc:"Imported or NotImported."`
+}
+
+type accountResults struct {
+	Items []accountResult `json:"ResultItem"`
+}
+
+// infoNoAccount is the text that clients look for.
+const infoNoAccount = "Err_TLS_PT_Open_Login_Account_Not_Exist"
+
+func (e *env) deleteAccounts(ctx context.Context, call *Call, r *deleteAccountsRequest) (*accountResults, error) {
+	if n := len(r.Items); n == 0 || n > maxAccounts {
+		return nil, group.Errorf(codeAccountBatch, "%d accounts, 1 to %d are allowed", n, maxAccounts)
+	}
+	resp := &accountResults{}
+	for _, item := range r.Items {
+		result := accountResult{UserID: item.UserID}
+		err := e.deleteAccount(ctx, call, item.UserID)
+		if refusal, refused := errors.AsType[*group.Error](err); refused {
+			result.Code, result.Info = refusal.Code, refusal.Info
+		} else if err != nil {
+			e.log.Error("account not deleted", "account", string(item.UserID), "err", err)
+			result.Code, result.Info = codeAccountInternal, "the account may be partly deleted: delete it again"
+		}
+		resp.Items = append(resp.Items, result)
+	}
+	return resp, nil
+}
+
+// deleteAccount takes the account out of its groups, then removes it: after a failure in
+// between it can be deleted again.
+func (e *env) deleteAccount(ctx context.Context, call *Call, a group.Account) error {
+	if e.admins[a] {
+		return group.Errorf(codeNoDeletion, "an app admin can't be deleted")
+	}
+	found, err := e.exists(ctx, a)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return group.Errorf(codeAccountUnknown, infoNoAccount)
+	}
+	// From here on it can't log in any more, and so can't join another group.
+	if err := e.revoke(ctx, a); err != nil {
+		return err
+	}
+	e.online.Kick(a, "account deleted")
+	joined, err := storage.JoinedGroups(ctx, e.store, a)
+	if err != nil {
+		return err
+	}
+	for _, j := range joined {
+		err := e.update(ctx, j.ID, func(tx *hooks.Tx, _ *group.Group) error { return e.leave(&stage{Tx: tx, e: e, call: call}, a) })
+		if err != nil && !isNoGroup(err) {
+			return err
+		}
+	}
+	defer lockAccount(a)()
+	defer e.pipeline.ProfileChanged(a)
+	return e.store.Apply(ctx, storage.Accounts.Delete(storage.AccountKey(a)), storage.Contacts.DeletePrefix(storage.Prefix(string(a))))
+}
+
+// leave takes a out of the group; an owner leaves it without one.
+func (e *env) leave(s *stage, a group.Account) error {
+	had, err := s.RemoveMember(a)
+	if err != nil || !had {
+		return err
+	}
+	g := s.Group()
+	if g.Owner == a {
+		g.Owner = ""
+		s.Save()
+	}
+	left := *s.call
+	left.Caller = a
+	told := &stage{Tx: s.Tx, e: e, call: &left, shown: s.shown}
+	if err := told.tip(g.Type.Rules().JoinTip, tip{OpType: tipLeft, List: []group.Account{a}, MemberNum: g.MemberCount}); err != nil {
+		return err
+	}
+	body := afterExit{callback: s.head("Group.CallbackAfterMemberExit"), ExitType: "Quit", Operator: a, Members: memberItems([]group.Account{a})}
+	s.Callback(body.Command, body)
+	return nil
+}
+
+func (e *env) checkAccounts(ctx context.Context, _ *Call, r *checkAccountsRequest) (*accountResults, error) {
+	if n := len(r.Items); n == 0 || n > maxAccounts {
+		return nil, group.Errorf(codeAccountBatch, "%d accounts, 1 to %d are allowed", n, maxAccounts)
+	}
+	accounts := make([]group.Account, len(r.Items))
+	for i, item := range r.Items {
+		accounts[i] = item.UserID
+	}
+	profiles, err := e.profiles(ctx, accounts)
+	if err != nil {
+		return nil, err
+	}
+	resp := &accountResults{}
+	for i, a := range accounts {
+		result := accountResult{UserID: a, Status: "NotImported"}
+		if profiles[i] != nil {
+			result.Status = "Imported"
+		}
+		resp.Items = append(resp.Items, result)
+	}
+	return resp, nil
+}
+
+func (e *env) kick(ctx context.Context, _ *Call, r *userItem) (*ok, error) {
+	if err := e.revoke(ctx, r.UserID); err != nil {
+		return nil, err
+	}
+	e.online.Kick(r.UserID, "kicked by an administrator")
+	return nil, nil
+}
+
+// revoke makes all UserSigs useless that the account has now. It takes effect for new logins
+// at once; who is logged in is for the caller to kick, afterwards.
+func (e *env) revoke(ctx context.Context, a group.Account) error {
+	return e.changeAccount(ctx, a, false, func(p *group.Profile) error {
+		p.ValidSig = time.Now().Unix()
+		return nil
+	})
 }

@@ -32,9 +32,9 @@ type Online interface {
 	// Devices returns the account's devices: those connected, and those that count as
 	// reachable by push.
 	Devices(a group.Account) []Device
-	// InGroup returns the accounts that are online in the group, at most limit of them
-	// (0: all), ordered by account; and how many there are in all.
-	InGroup(key group.Key, limit int) (some []group.Account, all int)
+	// InGroup returns who is online in the group, at most limit of them (0: all), the newest
+	// first; and how many there are in all.
+	InGroup(key group.Key, limit int) (some []Inside, all int)
 	// Kick closes all connections of the account.
 	Kick(a group.Account, reason string)
 	// Notify delivers a notice outside of any group.
@@ -45,6 +45,12 @@ type Online interface {
 type Device struct {
 	Platform string // Android, iOS, Web, …
 	Online   bool   // connected; else it is reachable by push only
+}
+
+// Inside is an account that is online in a group.
+type Inside struct {
+	Account group.Account
+	Since   int64 // Unix seconds
 }
 
 // Callbacks asks the app before a command changes something.
@@ -155,6 +161,17 @@ func New(e Env, cfg Config) *Table {
 	t.registerGroups()
 	t.registerMembers()
 	t.registerMessages()
+	t.registerRecall()
+	t.registerImports()
+	t.registerReceipts()
+	t.registerNotifications()
+	t.registerKeyValues()
+	t.registerExtensions()
+	t.registerGroupChanges()
+	t.registerRooms()
+	t.registerStatus()
+	t.registerProfiles()
+	t.registerContacts()
 	return t
 }
 
@@ -174,7 +191,7 @@ func (e *env) maxMembers(g *group.Group) int {
 // nobody is Online without a broker.
 type nobody struct{}
 
-func (nobody) Devices(group.Account) []Device                { return nil }
-func (nobody) InGroup(group.Key, int) ([]group.Account, int) { return nil, 0 }
-func (nobody) Kick(group.Account, string)                    {}
-func (nobody) Notify(hooks.Notice)                           {}
+func (nobody) Devices(group.Account) []Device         { return nil }
+func (nobody) InGroup(group.Key, int) ([]Inside, int) { return nil, 0 }
+func (nobody) Kick(group.Account, string)             {}
+func (nobody) Notify(hooks.Notice)                    {}

@@ -37,6 +37,7 @@ const (
 	codeAccountNoAdmin   = 70403
 	codeAccountInternal  = 70500
 	codeNickTooLong      = 40601
+	codeNoDeletion       = 71000
 	codeNoTopics         = 11000
 )
 

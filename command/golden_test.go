@@ -40,7 +40,7 @@ type world struct {
 
 func newWorld(t testing.TB, cfg command.Config) *world {
 	t.Helper()
-	store, err := pebble.Open(pebble.Config{Dir: t.TempDir(), Sync: pebble.SyncInterval, ReserveBytes: -1})
+	store, err := pebble.Open(pebble.Config{Dir: t.TempDir(), Sync: pebble.SyncInterval})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +138,12 @@ func toText(to []group.Account) string {
 	return fmt.Sprintf(" to=%v", to)
 }
 
-func (e *ears) Stored(_ *group.Group, _ *group.Message, _ *hooks.Draft) []storage.Mutation { return nil }
-func (e *ears) Online(_ *group.Group, _ *group.Message, _ *hooks.Draft) []storage.Mutation { return nil }
+func (e *ears) Stored(_ *group.Group, _ *group.Message, _ *hooks.Draft) []storage.Mutation {
+	return nil
+}
+func (e *ears) Online(_ *group.Group, _ *group.Message, _ *hooks.Draft) []storage.Mutation {
+	return nil
+}
 func (e *ears) Happened(_ *group.Group, name string, body any) []storage.Mutation {
 	e.say("  app <- %s %s", name, compact(body))
 	return nil
@@ -152,7 +156,7 @@ type fakeOnline struct {
 	ears    *ears
 	mu      sync.Mutex
 	devices map[group.Account][]command.Device
-	groups  map[group.ID][]group.Account
+	groups  map[group.ID][]command.Inside
 }
 
 func (f *fakeOnline) Devices(a group.Account) []command.Device {
@@ -161,7 +165,7 @@ func (f *fakeOnline) Devices(a group.Account) []command.Device {
 	return f.devices[a]
 }
 
-func (f *fakeOnline) InGroup(key group.Key, limit int) ([]group.Account, int) {
+func (f *fakeOnline) InGroup(key group.Key, limit int) ([]command.Inside, int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := f.groups[key.ID]
@@ -302,12 +306,6 @@ func blocks(t *testing.T, in []byte) []block {
 
 func (w *world) do(t *testing.T, b block) string {
 	word := strings.Fields(b.command)
-	accounts := func(words []string) (out []group.Account) {
-		for _, s := range words {
-			out = append(out, group.Account(s))
-		}
-		return out
-	}
 	switch {
 	case word[0] == "online":
 		var devices []command.Device
@@ -326,9 +324,11 @@ func (w *world) do(t *testing.T, b block) string {
 		w.online.mu.Lock()
 		defer w.online.mu.Unlock()
 		if w.online.groups == nil {
-			w.online.groups = map[group.ID][]group.Account{}
+			w.online.groups = map[group.ID][]command.Inside{}
 		}
-		w.online.groups[group.ID(word[1])] = accounts(word[2:])
+		for _, a := range word[2:] {
+			w.online.groups[group.ID(word[1])] = append(w.online.groups[group.ID(word[1])], command.Inside{Account: group.Account(a), Since: 1000})
+		}
 		return ""
 	case word[0] == "app":
 		w.before.mu.Lock()
@@ -350,6 +350,7 @@ func (w *world) do(t *testing.T, b block) string {
 var (
 	numbers  = regexp.MustCompile(`\b1\d{9}(\d{3})?\b`)
 	ourIDs   = regexp.MustCompile(`@TGS#(_@TGS#)?[1ac][A-Z2-7]{16}`)
+	instants = regexp.MustCompile(`\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 	millis   = int64(1000)
 	nearness = int64(3600)
 )
@@ -371,5 +372,6 @@ func normal(s string) string {
 		}
 		return lit
 	})
+	s = instants.ReplaceAllString(s, "<instant>")
 	return ourIDs.ReplaceAllString(s, "<server's id>")
 }

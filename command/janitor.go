@@ -23,7 +23,10 @@ const (
 )
 
 // groupTables are the tables whose records belong to one life of a group, by GroupPrefix.
-var groupTables = []string{storage.Members.Name, storage.Mutes.Name, storage.Reads.Name, storage.Sends.Name}
+var groupTables = []string{
+	storage.Members.Name, storage.Mutes.Name, storage.Reads.Name, storage.Sends.Name, storage.Extensions.Name, storage.Receipts.Name,
+	storage.Bans.Name, storage.Marks.Name, storage.Views.Name,
+}
 
 // A Janitor removes what is left of destroyed groups. Their keys carry the incarnation, so that
 // nothing of them is ever seen meanwhile.
@@ -90,7 +93,7 @@ func (j *Janitor) remove(ctx context.Context, t *storage.Trashed) error {
 		muts = append(muts, storage.Mutation{Op: storage.DeletePrefix, Table: table, Key: storage.GroupPrefix(key)})
 	}
 	row := storage.GroupRecordKey(key)
-	return j.store.Apply(ctx, append(muts, storage.Rooms.Delete(row), storage.Trash.Delete(row))...)
+	return j.store.Apply(ctx, append(muts, storage.Rooms.Delete(row), storage.Attributes.Delete(row), storage.Counters.Delete(row), storage.Trash.Delete(row))...)
 }
 
 // unindex removes the members from the index of joined groups. The index has one row for all

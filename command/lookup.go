@@ -2,7 +2,9 @@ package command
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
@@ -97,11 +99,23 @@ func (e *env) memberRole(ctx context.Context, g *group.Group, call *Call) (group
 	if call.Admin {
 		return group.AppAdmin, nil, nil
 	}
-	m, err := storage.FindMember(ctx, e.store, g.Key(), call.Caller)
+	m, err := e.member(ctx, g, call.Caller)
 	if err != nil || m == nil {
 		return group.NotMember, nil, err
 	}
 	return m.Role, m, nil
+}
+
+// member returns a's membership, or nil. A live room's ordinary members are known to its lane alone.
+func (e *env) member(ctx context.Context, g *group.Group, a group.Account) (m *group.Member, err error) {
+	if g.Type.Rules().StoresMembers {
+		return storage.FindMember(ctx, e.store, g.Key(), a)
+	}
+	err = e.update(ctx, g.ID, func(tx *hooks.Tx, _ *group.Group) error {
+		m, err = tx.Member(a)
+		return err
+	})
+	return m, err
 }
 
 // readable returns a group that the caller may look into: a member or an app admin.
@@ -145,3 +159,8 @@ func distinct(accounts []group.Account) []group.Account {
 		return had
 	})
 }
+
+func nowUnix() int64 { return time.Now().Unix() }
+
+// isNoGroup reports whether err is the refusal that there is no such group.
+func isNoGroup(err error) bool { return errors.Is(err, &group.Error{Code: group.CodeNoGroup}) }

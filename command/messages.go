@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
 )
 
 func (t *Table) registerMessages() {
@@ -257,7 +259,15 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 	}
 	if m != nil {
 		page.reader = call.Caller
+		view, err := storage.Views.Find(ctx, e.store, storage.MemberKey(g.Key(), m.Account))
+		if err != nil {
+			return nil, err
+		}
 		page.low = max(page.low, firstVisible(g, m))
+		if view != nil {
+			page.low = max(page.low, view.ClearedTo+1)
+			page.hidden = view.Hidden
+		}
 	}
 	if err := page.fill(ctx, e, g); err != nil {
 		return nil, err
@@ -284,6 +294,7 @@ type historyPage struct {
 	room         int           // bytes
 	reader       group.Account // empty: an app admin, who sees everything
 	next, low    group.Seq
+	hidden       []group.Seq // ascending: what the reader removed from its view
 
 	messages []historyMessage
 	cut      bool
@@ -325,6 +336,9 @@ func (p *historyPage) take(m *group.Message) error {
 	}
 	p.next = m.Seq - 1
 	if m.State == group.Recalled && !p.withRecalled || p.reader != "" && !m.VisibleTo(p.reader) {
+		return nil
+	}
+	if _, hidden := slices.BinarySearch(p.hidden, m.Seq); hidden {
 		return nil
 	}
 	if p.room -= len(m.Body) + len(m.CloudCustomData) + 512; p.room < 0 && len(p.messages) > 0 {

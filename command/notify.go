@@ -19,6 +19,7 @@ const (
 	reportLeft         = 8
 	reportAdminSet     = 9
 	reportAdminUnset   = 10
+	reportReceive      = 20
 	reportBanned       = 21
 	reportCustom       = 255
 )
@@ -96,6 +97,7 @@ type notice struct {
 	MsgKey     int64         `json:"MsgKey,omitempty"`
 	ApplyMsg   string        `json:"ApplyMsg,omitempty"`
 	Role       string        `json:"Role,omitempty"`
+	MsgFlag    string        `json:"MsgFlag,omitempty"`
 	Duration   int64         `json:"BanDuration,omitempty"`
 }
 

@@ -228,9 +228,9 @@ func (e *env) memberOut(g *group.Group, m *group.Member, s memberState, now int6
 }
 
 // readAtJoin is how far a member counts as having read by joining, unless its unread number
-// was set by hand.
+// was set by hand since.
 func readAtJoin(r *storage.ReadMark, m *group.Member) group.Seq {
-	if r != nil && r.SentBefore > 0 {
+	if r != nil && r.SentBefore >= m.JoinSeq {
 		return 0
 	}
 	return m.JoinSeq

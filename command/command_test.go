@@ -1,0 +1,248 @@
+package command_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rookery-im/rookery/command"
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
+)
+
+type answer struct {
+	ActionStatus string
+	ErrorCode    int
+	ErrorInfo    string
+}
+
+// must calls a command and returns its code; the answer must be an object whose members agree.
+func (w *world) must(t testing.TB, as, path, body string) answer {
+	t.Helper()
+	raw := w.call(t, as, path, body)
+	var a answer
+	if err := json.Unmarshal(raw, &a); err != nil || (a.ActionStatus == "OK") != (a.ErrorCode == 0) {
+		t.Fatalf("%s %s: answer %s, %v", path, body, raw, err)
+	}
+	return a
+}
+
+// accepted is must for calls that can't be refused.
+func (w *world) accepted(t testing.TB, as, path, body string) {
+	t.Helper()
+	if a := w.must(t, as, path, body); a.ErrorCode != 0 {
+		t.Fatalf("%s %s: %+v", path, body, a)
+	}
+}
+
+const g = "group_open_http_svc/"
+
+// TestAuthority tries each operation in each type of group with each role, as a user and as an
+// app admin, and compares what happens with group.Type.Allows.
+func TestAuthority(t *testing.T) {
+	// The targets of operations on members are ordinary members: x1, x2, …, a fresh one each time.
+	operations := []struct {
+		name      string
+		operation group.Operation
+		body      string // %[1]q the group, %[2]q the target
+		command   string
+	}{
+		{"edit info", group.EditInfo, `{"GroupId":%[1]q,"Introduction":"new for %[2]s"}`, "modify_group_base_info"},
+		{"edit settings", group.EditSettings, `{"GroupId":%[1]q,"AppDefinedData":[{"Key":"k","Value":%[2]q}]}`, "modify_group_base_info"},
+		{"invite", group.Invite, `{"GroupId":%[1]q,"MemberList":[{"Member_Account":%[2]q}]}`, "add_group_member"},
+		{"remove", group.Remove, `{"GroupId":%[1]q,"MemberToDel_Account":[%[2]q]}`, "delete_group_member"},
+		{"mute", group.Mute, `{"GroupId":%[1]q,"Members_Account":[%[2]q],"MuteTime":5}`, "forbid_send_msg"},
+		{"mute by member info", group.Mute, `{"GroupId":%[1]q,"Member_Account":%[2]q,"MuteTime":5}`, "modify_group_member_info"},
+		{"set admin", group.SetAdmin, `{"GroupId":%[1]q,"Member_Account":%[2]q,"Role":"Admin"}`, "modify_group_member_info"},
+		{"edit member", group.EditMember, `{"GroupId":%[1]q,"Member_Account":%[2]q,"NameCard":"c"}`, "modify_group_member_info"},
+		{"dismiss", group.Dismiss, `{"GroupId":%[1]q}`, "destroy_group"},
+		{"change owner", group.ChangeOwner, `{"GroupId":%[1]q,"NewOwner_Account":%[2]q}`, "change_group_owner"},
+	}
+	callers := []struct {
+		name string
+		role group.Role
+	}{{"outsider", group.NotMember}, {"member", group.OrdinaryMember}, {"admin", group.Admin}, {"owner", group.Owner}, {"", group.AppAdmin}}
+
+	w := newWorld(t, command.Config{})
+	for _, a := range []string{"outsider", "member", "admin", "owner"} {
+		w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, a))
+	}
+	n := 0
+	for _, typ := range group.Types {
+		for _, op := range operations {
+			for _, caller := range callers {
+				if caller.role == group.Admin && !typ.Rules().HasAdmins {
+					continue
+				}
+				n++
+				id, target := fmt.Sprintf("g%d", n), fmt.Sprintf("x%d", n)
+				if typ == group.Community {
+					id = group.CommunityIDPrefix + id
+				}
+				w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, target))
+				w.makeGroup(t, typ, id, target, op.operation != group.Invite)
+				before := w.dump(t)
+				path := op.command
+				if caller.name == "" {
+					path = g + path
+				}
+				got := w.must(t, caller.name, path, fmt.Sprintf(op.body, id, target))
+				want := typ.Allows(op.operation, caller.role, group.OrdinaryMember)
+				if op.command == "modify_group_member_info" && !typ.Rules().StoresMembers {
+					want = false // a room keeps nothing of its ordinary members; forbid_send_msg is for it
+				}
+				if (got.ErrorCode == 0) != want {
+					t.Errorf("%s: %s by %q: %+v, want allowed: %t", typ, op.name, caller.name, got, want)
+				}
+				if got.ErrorCode != 0 && !slices.Contains([]int{group.CodeNotPermitted, group.CodeBadParameter}, got.ErrorCode) {
+					t.Errorf("%s: %s by %q: %+v, want code %d", typ, op.name, caller.name, got, group.CodeNotPermitted)
+				}
+				if after := w.dump(t); got.ErrorCode != 0 && after != before {
+					t.Errorf("%s: %s by %q was refused and changed something", typ, op.name, caller.name)
+				}
+			}
+		}
+	}
+}
+
+// makeGroup makes a group with an owner, an admin if the type has them, and a member.
+func (w *world) makeGroup(t testing.TB, typ group.Type, id, target string, inside bool) {
+	t.Helper()
+	var members []string
+	if typ.Rules().StoresMembers {
+		members = append(members, `{"Member_Account":"member"}`)
+		if typ.Rules().HasAdmins {
+			members = append(members, `{"Member_Account":"admin","Role":"Admin"}`)
+		}
+		if inside {
+			members = append(members, fmt.Sprintf(`{"Member_Account":%q}`, target))
+		}
+	}
+	w.accepted(t, "", g+"create_group", fmt.Sprintf(`{"Type":%q,"Name":"n","GroupId":%q,"Owner_Account":"owner","MemberList":[%s]}`, typ, id, strings.Join(members, ",")))
+	if typ == group.AVChatRoom {
+		w.accepted(t, "", "group_open_avchatroom_http_svc/modify_admin", fmt.Sprintf(`{"GroupId":%q,"CommandType":1,"Admin_Account":["admin"]}`, id))
+	}
+}
+
+// tables are those whose records a refused command must leave alone.
+var tables = []string{
+	storage.Accounts.Name, storage.Groups.Name, storage.Lives.Name, storage.Members.Name, storage.Joined.Name, storage.Mutes.Name,
+	storage.Reads.Name, storage.Sends.Name, storage.Trash.Name, storage.Attributes.Name, storage.Counters.Name, storage.Extensions.Name,
+	storage.Receipts.Name, storage.Bans.Name, storage.Marks.Name, storage.Views.Name, storage.Contacts.Name,
+}
+
+// dump is all that is stored, as text.
+func (w *world) dump(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	for _, table := range tables {
+		for r, err := range w.store.Scan(t.Context(), table, storage.Span{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%s %s %s\n", table, r.Key, r.Value)
+		}
+	}
+	for row, err := range storage.Groups.Scan(t.Context(), w.store, storage.Span{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, err := w.store.Head(t.Context(), row.Value.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s %+v\n", row.Key, head)
+	}
+	return b.String()
+}
+
+// TestJanitor looks for anything that is left of a destroyed group, beside the new one of its id.
+func TestJanitor(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	for _, a := range []string{"member", "admin", "owner", "x"} {
+		w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, a))
+	}
+	w.makeGroup(t, group.Public, "g", "x", true)
+	w.accepted(t, "", g+"send_group_msg", `{"GroupId":"g","Random":1,"From_Account":"x","MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}],"NeedReadReceipt":1,"SupportMessageExtension":1}`)
+	w.accepted(t, "member", "group_msg_receipt", `{"GroupId":"g","MsgSeqList":[{"MsgSeq":1}]}`)
+	w.accepted(t, "member", "group_set_key_values", `{"GroupId":"g","MsgSeq":1,"OperateType":1,"ExtensionList":[{"Key":"k","Value":"v"}]}`)
+	w.accepted(t, "", g+"set_group_attr", `{"GroupId":"g","GroupAttr":[{"key":"k","value":"v"}]}`)
+	w.accepted(t, "", g+"update_group_counter", `{"GroupId":"g","GroupCounter":[{"Key":"k","Value":1}]}`)
+	w.accepted(t, "", g+"forbid_send_msg", `{"GroupId":"g","Members_Account":["x"],"MuteTime":500}`)
+	w.accepted(t, "", g+"set_unread_msg_num", `{"GroupId":"g","Member_Account":"x","UnreadMsgNum":1}`)
+	w.accepted(t, "x", "recentcontact_delete", `{"Type":2,"ToGroupid":"g","ClearRamble":1}`)
+	old := group.Key{ID: "g", Incarnation: 1}
+	before := strings.Count(w.dump(t), storage.GroupRecordKey(old))
+	w.accepted(t, "", g+"destroy_group", `{"GroupId":"g"}`)
+	w.accepted(t, "", g+"create_group", `{"Type":"Public","Name":"n","GroupId":"g","Owner_Account":"owner"}`)
+	if err := w.janitor.Sweep(t.Context(), time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storage.Trash.Get(t.Context(), w.store, storage.GroupRecordKey(old)); err != nil {
+		t.Fatalf("after a sweep within the grace: %v", err)
+	}
+	if err := w.janitor.Sweep(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	after := w.dump(t)
+	if n := strings.Count(after, storage.GroupRecordKey(old)); n != 0 || before < 10 {
+		t.Errorf("%d records of the destroyed group are left of %d:\n%s", n, before, after)
+	}
+	if head, err := w.store.Head(t.Context(), old); err != nil || head != (storage.Head{}) {
+		t.Errorf("the destroyed group's log ends at %+v, %v", head, err)
+	}
+	for a, want := range map[group.Account]bool{"owner": true, "x": false} {
+		_, err := storage.Joined.Get(t.Context(), w.store, storage.JoinedKey(a, "g"))
+		if has := err == nil; has != want || err != nil && !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("%s is indexed in the new group: %t (%v), want %t", a, has, err, want)
+		}
+	}
+}
+
+// FuzzCommands sends bytes to every command: the answer is always an envelope, never internal,
+// and a refusal changes nothing.
+func FuzzCommands(f *testing.F) {
+	w := newWorld(f, command.Config{})
+	for _, a := range []string{"alice", "bob"} {
+		w.accepted(f, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, a))
+	}
+	w.accepted(f, "", g+"create_group", `{"Type":"Public","Name":"n","GroupId":"g","Owner_Account":"alice"}`)
+	var commands []*command.Command
+	for c := range w.table.Commands() {
+		commands = append(commands, c)
+	}
+	for _, body := range []string{
+		`{}`, `[]`, `null`, `{"GroupId":"g"}`, `{"GroupId":"g","MsgSeqList":[{"MsgSeq":1}],"Random":1,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}]}`,
+		`{"GroupId":"g","MemberList":[{"Member_Account":"bob"}],"Type":"Public","Name":"n","Owner_Account":"alice"}`,
+		`{"GroupId":"g","Members_Account":["bob"],"MuteTime":18446744073709551616,"Duration":-1}`, `{"UserID":"\ud800","Identifier":null}`,
+		`{"GroupIdList":["g","g",7],"ResponseFilter":[]}`, strings.Repeat(`{"ResponseFilter":`, 200),
+	} {
+		for i := range commands {
+			f.Add(uint8(i), body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, body string) {
+		c := commands[int(which)%len(commands)]
+		before := w.dump(t)
+		for _, as := range []string{"", "alice"} {
+			path := c.Path()
+			if as != "" {
+				path = strings.ReplaceAll(path, "/", "_")
+			}
+			a := w.must(t, as, path, body)
+			if a.ErrorInfo == "internal error" {
+				t.Errorf("%s %q: %+v", path, body, a)
+			}
+			if a.ErrorCode == 0 {
+				return // it may have changed something
+			}
+			if after := w.dump(t); after != before {
+				t.Errorf("%s %q was refused (%+v) and changed something", path, body, a)
+			}
+		}
+	})
+}
