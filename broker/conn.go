@@ -26,6 +26,7 @@ type conn struct {
 	idle     time.Duration // one and a half keep alives; 0: before login, or none
 	deadline time.Time
 	armed    uint64 // framer.packets when deadline was set
+	readErr  bool   // the transport failed, or the client closed it
 
 	// Set at login, not changed after.
 	version   byte
@@ -35,6 +36,7 @@ type conn struct {
 	mu       sync.Mutex
 	state    connState
 	cause    endCause
+	told     bool          // mochi has written a DISCONNECT
 	flushing bool          // a goroutine writes
 	flushed  chan struct{} // closed when none does, if not nil
 	control  []byte        // packets that are no deliveries; written first
@@ -85,8 +87,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		if n > 0 {
 			n = c.scan(p[:n])
 		}
-		if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-			c.timedOut()
+		if err != nil {
+			c.readErr = true
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				c.timedOut()
+			}
 		}
 		if n > 0 || err != nil {
 			return n, err
@@ -96,16 +101,23 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // scan passes p on without the PUBACKs in it.
 func (c *conn) scan(p []byte) int {
-	if c.session == nil || p[0]&0xF0 != pubackByte && !c.framer.within() && len(p) < 4 {
-		return c.framer.scan(p, c.session != nil, c.ackedOne)
+	if c.session == nil {
+		return c.framer.scan(p, false, nil)
 	}
-	c.mu.Lock()
-	moved := false
-	n := c.framer.scan(p, true, func(id uint16) { moved = c.window.ack(id) || moved })
+	locked, moved := false, false // once for all PUBACKs in p, and not for others
+	n := c.framer.scan(p, true, func(id uint16) {
+		if !locked {
+			c.mu.Lock()
+			locked = true
+		}
+		moved = c.window.ack(id) || moved
+	})
 	if moved {
 		c.start()
 	}
-	c.mu.Unlock()
+	if locked {
+		c.mu.Unlock()
+	}
 	return n
 }
 
@@ -168,6 +180,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, errClosing
 	}
 	c.say(p)
+	c.told = c.told || p[0]>>4 == typeDisconnect
 	return len(p), nil
 }
 
@@ -397,16 +410,26 @@ func (c *conn) endLocked(cause endCause, code byte, reason string) {
 	}
 }
 
-// Close is called by mochi when it has ended with the client.
+// Close is called by mochi's reader when it has ended with the client. If it was neither the
+// client nor the network that ended it, and nothing was said yet, then it was a packet that
+// mochi could not read.
 func (c *conn) Close() error {
-	c.end(endNetwork, 0, "")
+	switch {
+	case c.readErr:
+		c.end(endNetwork, 0, "")
+	case c.session == nil || c.told:
+		c.end(endProtocol, 0, "")
+	case c.framer.length > c.b.cfg.MaxPacketSize:
+		c.end(endProtocol, codeTooLarge, "the packet is larger than the server's Maximum Packet Size")
+	default:
+		c.end(endProtocol, codeMalformed, "malformed packet")
+	}
 	return nil
 }
 
-// finish closes the connection after what is left to say has been said, in bounded time. It
-// is called once, by the goroutine that has read from it.
+// finish closes the connection, after end, when what is left to say has been said, in bounded
+// time. It is called once, by the goroutine that has read from it.
 func (c *conn) finish() {
-	c.end(endNetwork, 0, "")
 	c.mu.Lock()
 	wait := c.flushing
 	if wait {

@@ -94,6 +94,11 @@ func serve(t *testing.T, o serverOptions) *server {
 		}
 	}
 	t.Cleanup(s.stop)
+	for _, a := range []group.Account{"alice", "bob", "carol"} {
+		if err := s.store.Apply(t.Context(), storage.Accounts.Put(storage.AccountKey(a), &group.Profile{Account: a})); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.create("g1", group.Public, "alice", "bob")
 	return s
 }

@@ -145,29 +145,32 @@ func (b *Broker) serve(c *conn) {
 			// pays, nobody else's.
 			b.metrics.panics.Add(1)
 			b.log.Warn("packet could not be handled", "client", c.addr.String(), "panic", r, "stack", string(debug.Stack()))
-			c.end(endProtocol, codeMalformed, "malformed packet")
+			_ = c.Close()
 		}
 	}()
 	err := b.server.EstablishConnection("", c)
 	b.log.Debug("connection ended", "client", c.addr.String(), "err", err)
 }
 
-// leave undoes what the connection has done to the broker.
+// leave undoes what the connection has done to the broker. The session goes first: closing
+// may take a moment.
 func (b *Broker) leave(c *conn) {
+	c.end(endNetwork, 0, "")
+	if c.session != nil {
+		b.endSession(c.session)
+	}
 	c.finish()
 	b.untrack(c)
 	b.metrics.connections.Add(-1)
 	b.limits.leave(c.addr, c.session != nil)
-	s := c.session
-	if s == nil {
-		return
-	}
+}
+
+// endSession ends what a login began, whatever has ended it.
+func (b *Broker) endSession(s *session) {
 	b.metrics.sessions.Add(-1)
 	s.detach()
-	if c.cause != endClient || s.will != nil {
-		if c.cause != endShutdown {
-			b.sendWill(s)
-		}
+	if s.conn.cause != endShutdown {
+		b.sendWill(s)
 	}
 	b.registry.release(s.user)
 	b.sessionEnded(s)

@@ -4,12 +4,13 @@ import "encoding/binary"
 
 // The packet types and reason codes that we write ourselves.
 const (
-	typePublish  = 3
-	typePuback   = 4
-	typePubrec   = 5
-	typePubcomp  = 7
-	typeSuback   = 9
-	typeUnsuback = 11
+	typePublish    = 3
+	typePuback     = 4
+	typePubrec     = 5
+	typePubcomp    = 7
+	typeSuback     = 9
+	typeUnsuback   = 11
+	typeDisconnect = 14
 )
 
 // Reason codes of MQTT 5.

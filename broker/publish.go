@@ -122,7 +122,7 @@ func (s *session) submit(p *publication, id group.ID, pk *packets.Packet) error 
 	p.group = id
 	d := s.draft(id)
 	if p.qos > 0 {
-		d.Again.PacketID = p.id
+		d.Again.PacketID, d.Repeated = p.id, pk.FixedHeader.Dup
 	}
 	var prop func(string) string
 	if len(pk.Properties.User) > 0 {
@@ -139,7 +139,9 @@ func (s *session) submit(p *publication, id group.ID, pk *packets.Packet) error 
 		return s.settle(p, codeBadPayload, err.Code, err.Info)
 	}
 	p.random = d.Random
-	s.pending.Add(1)
+	if p.pauses() {
+		s.pending.Add(1)
+	}
 	s.conn.b.pending.Add(1)
 	switch p.qos {
 	case 1:
@@ -161,6 +163,10 @@ func (s *session) draft(id group.ID) *hooks.Draft {
 		Again:  group.Retransmission{Client: s.device},
 	}
 }
+
+// pauses reports whether too many like it pause the reader. An MQTT 5 client has been told
+// how many it may have on their way at QoS 1 and 2; one too many is its mistake.
+func (p *publication) pauses() bool { return p.qos == 0 || p.s.conn.version < 5 }
 
 // done answers the client with the pipeline's outcome. It may be called from any goroutine,
 // and after the connection has ended.
@@ -184,9 +190,11 @@ func (p *publication) done(o hooks.Outcome) {
 	if p.qos == 1 {
 		s.unacked.Add(-1)
 	}
-	s.pending.Add(-1)
-	if s.waiting.Load() {
-		s.resume()
+	if p.pauses() {
+		s.pending.Add(-1)
+		if s.waiting.Load() {
+			s.resume()
+		}
 	}
 	if b.pending.Add(-1) == 0 && b.draining.Load() {
 		b.drained()

@@ -25,8 +25,8 @@ type session struct {
 	groups  map[group.ID]subscription
 
 	// Publishes that were submitted and have no outcome yet.
-	pending   atomic.Int32 // all
-	unacked   atomic.Int32 // those that an MQTT 5 client counts against our Receive Maximum
+	pending   atomic.Int32 // that pause the reader when they are too many
+	unacked   atomic.Int32 // that an MQTT 5 client counts against our Receive Maximum
 	waiting   atomic.Bool  // the reader waits for pending to fall
 	resumed   chan struct{}
 	exactly   map[uint16]exactlyOnce // QoS 2, by packet identifier; guarded by conn.mu

@@ -50,7 +50,7 @@ func (w *will) prop(key string) string {
 // sendWill publishes what the session leaves behind, as its user.
 func (b *Broker) sendWill(s *session) {
 	w := s.will
-	if w == nil {
+	if w == nil { // DISCONNECT has taken it away, or there was none
 		return
 	}
 	d := s.draft(w.group)
