@@ -32,9 +32,9 @@ type Online interface {
 	// Devices returns the account's devices: those connected, and those that count as
 	// reachable by push.
 	Devices(a group.Account) []Device
-	// InGroup returns who is online in the group, at most limit of them (0: all), the newest
-	// first; and how many there are in all.
-	InGroup(key group.Key, limit int) (some []Inside, all int)
+	// InGroup returns the accounts that are online in the group, at most limit of them (0:
+	// all); and how many there are in all.
+	InGroup(key group.Key, limit int) (some []group.Account, all int)
 	// Kick closes all connections of the account.
 	Kick(a group.Account, reason string)
 	// Notify delivers a notice outside of any group.
@@ -47,10 +47,11 @@ type Device struct {
 	Online   bool   // connected; else it is reachable by push only
 }
 
-// Inside is an account that is online in a group.
-type Inside struct {
-	Account group.Account
-	Since   int64 // Unix seconds
+// A Presence is an Online that knows more.
+type Presence interface {
+	Online
+	// Since returns since when an account is online in a group, in Unix seconds; 0: it is not.
+	Since(key group.Key, a group.Account) int64
 }
 
 // Callbacks asks the app before a command changes something.
@@ -191,7 +192,7 @@ func (e *env) maxMembers(g *group.Group) int {
 // nobody is Online without a broker.
 type nobody struct{}
 
-func (nobody) Devices(group.Account) []Device         { return nil }
-func (nobody) InGroup(group.Key, int) ([]Inside, int) { return nil, 0 }
-func (nobody) Kick(group.Account, string)             {}
-func (nobody) Notify(hooks.Notice)                    {}
+func (nobody) Devices(group.Account) []Device                { return nil }
+func (nobody) InGroup(group.Key, int) ([]group.Account, int) { return nil, 0 }
+func (nobody) Kick(group.Account, string)                    {}
+func (nobody) Notify(hooks.Notice)                           {}

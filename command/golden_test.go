@@ -156,7 +156,7 @@ type fakeOnline struct {
 	ears    *ears
 	mu      sync.Mutex
 	devices map[group.Account][]command.Device
-	groups  map[group.ID][]command.Inside
+	groups  map[group.ID][]group.Account
 }
 
 func (f *fakeOnline) Devices(a group.Account) []command.Device {
@@ -165,7 +165,7 @@ func (f *fakeOnline) Devices(a group.Account) []command.Device {
 	return f.devices[a]
 }
 
-func (f *fakeOnline) InGroup(key group.Key, limit int) ([]command.Inside, int) {
+func (f *fakeOnline) InGroup(key group.Key, limit int) ([]group.Account, int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := f.groups[key.ID]
@@ -174,6 +174,8 @@ func (f *fakeOnline) InGroup(key group.Key, limit int) ([]command.Inside, int) {
 	}
 	return all, len(all)
 }
+
+func (f *fakeOnline) Since(group.Key, group.Account) int64 { return 1000 }
 
 func (f *fakeOnline) Kick(a group.Account, _ string) { f.ears.say("  %s is kicked", a) }
 
@@ -324,10 +326,10 @@ func (w *world) do(t *testing.T, b block) string {
 		w.online.mu.Lock()
 		defer w.online.mu.Unlock()
 		if w.online.groups == nil {
-			w.online.groups = map[group.ID][]command.Inside{}
+			w.online.groups = map[group.ID][]group.Account{}
 		}
 		for _, a := range word[2:] {
-			w.online.groups[group.ID(word[1])] = append(w.online.groups[group.ID(word[1])], command.Inside{Account: group.Account(a), Since: 1000})
+			w.online.groups[group.ID(word[1])] = append(w.online.groups[group.ID(word[1])], group.Account(a))
 		}
 		return ""
 	case word[0] == "app":

@@ -42,7 +42,7 @@ func (e *env) notifyMembers(ctx context.Context, call *Call, r *notifyRequest) (
 		if !g.Type.Rules().StoresMembers {
 			inside, _ := e.online.InGroup(g.Key(), 0)
 			for _, in := range inside {
-				tell(in.Account)
+				tell(in)
 			}
 			return nil
 		}

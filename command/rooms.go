@@ -85,17 +85,17 @@ func (e *env) getInside(ctx context.Context, _ *Call, r *insideRequest) (*inside
 	}
 	from := min(r.Timestamp, len(inside))
 	page := inside[from:min(from+maxInsidePage, len(inside))]
-	accounts := make([]group.Account, len(page))
-	for i, in := range page {
-		accounts[i] = in.Account
-	}
-	profiles, err := e.profiles(ctx, accounts)
+	profiles, err := e.profiles(ctx, page)
 	if err != nil {
 		return nil, err
 	}
 	resp := &insideResponse{}
-	for i, in := range page {
-		item := insideItem{Account: in.Account, JoinTime: in.Since}
+	presence, knowsSince := e.online.(Presence)
+	for i, a := range page {
+		item := insideItem{Account: a}
+		if knowsSince {
+			item.JoinTime = presence.Since(g.Key(), a)
+		}
 		if p := profiles[i]; p != nil {
 			item.Nick, item.Avatar = p.Nick, p.FaceURL
 		}
@@ -108,16 +108,16 @@ func (e *env) getInside(ctx context.Context, _ *Call, r *insideRequest) (*inside
 }
 
 // listed leaves out who is hidden, or has not the mark that is asked for (0: any).
-func (e *env) listed(ctx context.Context, g *group.Group, inside []Inside, mark int64) ([]Inside, error) {
+func (e *env) listed(ctx context.Context, g *group.Group, inside []group.Account, mark int64) ([]group.Account, error) {
 	keys := make([]string, len(inside))
 	for i, in := range inside {
-		keys[i] = storage.MemberKey(g.Key(), in.Account)
+		keys[i] = storage.MemberKey(g.Key(), in)
 	}
 	marks, err := storage.Marks.GetMany(ctx, e.store, keys)
 	if err != nil {
 		return nil, err
 	}
-	var out []Inside
+	var out []group.Account
 	for i, in := range inside {
 		var have []int64
 		if marks[i] != nil {
@@ -339,7 +339,7 @@ func (e *env) checkInside(ctx context.Context, _ *Call, r *checkInsideRequest) (
 	inside, _ := e.online.InGroup(g.Key(), 0)
 	there := make(map[group.Account]bool, len(inside))
 	for _, in := range inside {
-		there[in.Account] = true
+		there[in] = true
 	}
 	resp := &checkInsideResponse{}
 	for _, a := range distinct(r.Accounts) {
