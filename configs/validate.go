@@ -60,9 +60,12 @@ type listener struct {
 
 func (c *Config) listeners() []listener {
 	return []listener{
-		{"mqtt.addr", c.MQTT.Addr, false}, {"mqtt.tls_addr", c.MQTT.TLSAddr, true},
-		{"ws.addr", c.WS.Addr, false}, {"ws.tls_addr", c.WS.TLSAddr, true},
-		{"http.addr", c.HTTP.Addr, false}, {"http.tls_addr", c.HTTP.TLSAddr, true},
+		{"mqtt.addr", c.MQTT.Addr, false},
+		{"mqtt.tls_addr", c.MQTT.TLSAddr, true},
+		{"ws.addr", c.WS.Addr, false},
+		{"ws.tls_addr", c.WS.TLSAddr, true},
+		{"http.addr", c.HTTP.Addr, false},
+		{"http.tls_addr", c.HTTP.TLSAddr, true},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -238,9 +239,9 @@ func (p part) named(ctx context.Context) func() error {
 // close closes what was opened, the last first.
 func (n *node) close(ctx context.Context) error {
 	var errs []error
-	for i := len(n.closers) - 1; i >= 0; i-- {
-		if err := n.closers[i].close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", n.closers[i].name, err))
+	for _, c := range slices.Backward(n.closers) {
+		if err := c.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", c.name, err))
 		}
 	}
 	n.closers = nil

@@ -45,9 +45,12 @@ func (g *greeting) print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "rookery %s is ready.\n", buildVersion())
 	for _, l := range []struct{ name, label, scheme, path string }{
-		{"mqtt", "MQTT", "mqtt", ""}, {"mqtts", "MQTT/TLS", "mqtts", ""},
-		{"ws", "WebSocket", "ws", g.cfg.WS.Path}, {"wss", "WebSocket", "wss", g.cfg.WS.Path},
-		{"http", "HTTP", "http", ""}, {"https", "HTTPS", "https", ""},
+		{"mqtt", "MQTT", "mqtt", ""},
+		{"mqtts", "MQTT/TLS", "mqtts", ""},
+		{"ws", "WebSocket", "ws", g.cfg.WS.Path},
+		{"wss", "WebSocket", "wss", g.cfg.WS.Path},
+		{"http", "HTTP", "http", ""},
+		{"https", "HTTPS", "https", ""},
 	} {
 		if addr := g.addrs[l.name]; addr != "" {
 			fmt.Fprintf(&b, "  %-10s %s://%s%s\n", l.label, l.scheme, addr, l.path)

@@ -346,7 +346,7 @@ func TestSecondSignal(t *testing.T) {
 		case <-again.C:
 			_ = s.Process.Signal(syscall.SIGTERM) // it may have ended
 		case <-ended:
-			if status := s.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+			if status, ok := s.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
 				t.Errorf("process ended with %v, want by the signal", s.ProcessState)
 			}
 			return
