@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -39,7 +40,10 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, args...)
+	// No test needs a minute: one whose server should not have started ends as a failure.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append([]string{"ROOKERY_TEST_MAIN=1", "PATH=" + os.Getenv("PATH")}, env...)
 	return cmd
