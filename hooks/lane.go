@@ -492,7 +492,7 @@ func (l *lane) expire() {
 		return
 	}
 	if l.running || len(l.room) > 0 {
-		l.expiry.Reset(l.p.cfg.DuplicateWindow)
+		l.expiry.Reset(max(l.p.cfg.DuplicateWindow, time.Second))
 		return
 	}
 	if l.st != nil && l.st.group != nil {
