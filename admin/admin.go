@@ -127,7 +127,7 @@ func (s *Server) routes() *gin.Engine {
 	r.POST("/v4/:service/:command", s.call)
 	r.OPTIONS("/v4/*path", preflight)
 	r.NoRoute(s.noRoute)
-	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.GET("/readyz", s.ready)
 	if s.back.Metrics != nil {
 		r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.back.Metrics, promhttp.HandlerOpts{})))
@@ -190,9 +190,9 @@ func (s *Server) ready(c *gin.Context) {
 	if s.back.Ready != nil {
 		if err := s.back.Ready(c.Request.Context()); err != nil {
 			s.back.Log.Warn("not ready", "err", err)
-			c.String(http.StatusServiceUnavailable, "not ready\n")
+			c.JSON(http.StatusServiceUnavailable, gin.H{"status": "the store does not take writes"})
 			return
 		}
 	}
-	c.String(http.StatusOK, "ok\n")
+	c.JSON(http.StatusOK, gin.H{"status": "ok"})
 }

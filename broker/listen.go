@@ -16,6 +16,19 @@ type door struct {
 	ln   net.Listener
 }
 
+// A ListenError says which address could not be listened on.
+type ListenError struct {
+	Name string // tcp, tls, ws or wss
+	Addr string // as configured
+	Err  error
+}
+
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("broker: listen on %s for %s: %v", e.Addr, e.Name, e.Err)
+}
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // Listen opens the configured addresses. It may be called before Run, to learn the addresses
 // that port 0 has become; what it opened is closed by Run.
 func (b *Broker) Listen() error {
@@ -34,7 +47,7 @@ func (b *Broker) Listen() error {
 		ln, err := b.listen(d.addr)
 		if err != nil {
 			b.closeDoors()
-			return fmt.Errorf("broker: listen on %s for %s: %w", d.addr, d.name, err)
+			return &ListenError{Name: d.name, Addr: d.addr, Err: err}
 		}
 		b.doors = append(b.doors, door{d.name, ln})
 	}
@@ -45,6 +58,9 @@ func (b *Broker) listen(addr string) (net.Listener, error) {
 	var lc net.ListenConfig // keeps TCP connections alive by default, for clients without a keep alive
 	return lc.Listen(b.ctx, "tcp", addr)
 }
+
+// Close closes what Listen has opened, for a broker that is never run.
+func (b *Broker) Close() { b.closeDoors() }
 
 func (b *Broker) closeDoors() {
 	for _, d := range b.doors {

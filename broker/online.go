@@ -57,6 +57,17 @@ func (b *Broker) AccountsInGroup(key group.Key) iter.Seq[group.Account] {
 	}
 }
 
+// InGroup returns the accounts that are online in the group, ordered, at most limit of them
+// (0: all), and how many there are in all.
+func (b *Broker) InGroup(key group.Key, limit int) (some []group.Account, all int) {
+	some = slices.Sorted(b.AccountsInGroup(key))
+	all = len(some)
+	if limit > 0 && limit < all {
+		some = some[:limit]
+	}
+	return some, all
+}
+
 // Kick ends the account's connections, or the one with the client identifier device if that
 // is not empty, with a reason code and Reason String for MQTT 5 clients. It returns how many
 // it has ended.

@@ -21,8 +21,8 @@ type Caller struct {
 	IP       string
 }
 
-// An RPC answers one request: it returns the JSON object of the reply, with Command and
-// RequestId in it, whatever went wrong. It is called concurrently, also for one caller, and
+// An RPC answers one request: it returns the JSON object of the reply, whatever went wrong; the
+// broker adds Command and RequestId. It is called concurrently, also for one caller, and
 // returns when ctx ends.
 type RPC func(ctx context.Context, c Caller, command string, body []byte) []byte
 
@@ -76,7 +76,36 @@ func (b *Broker) call(ctx context.Context, s *session, c Caller, command string,
 			out = s.rpcError(command, body, group.CodeInternal, "internal error")
 		}
 	}()
-	return b.rpc(ctx, c, command, body)
+	return withRequest(b.rpc(ctx, c, command, body), command, body)
+}
+
+// withRequest adds to a reply which request it answers.
+func withRequest(reply []byte, command string, body []byte) []byte {
+	end := bytes.LastIndexByte(reply, '}')
+	if end < 0 {
+		return reply
+	}
+	out := reply[:end:end]
+	if len(bytes.TrimSpace(out)) > 1 {
+		out = append(out, ',')
+	}
+	out = appendJSONString(append(out, `"Command":`...), command)
+	if id := requestID(body); len(id) > 0 {
+		out = append(append(out, `,"RequestId":`...), id...)
+	}
+	return append(out, '}')
+}
+
+// requestID returns the request's RequestId as it was sent; nil if it has none or a silly one.
+func requestID(body []byte) json.RawMessage {
+	var id struct {
+		RequestID json.RawMessage `json:"RequestId"`
+	}
+	_ = json.Unmarshal(body, &id) // a body that is no JSON has no id
+	if len(id.RequestID) > maxReason {
+		return nil
+	}
+	return id.RequestID
 }
 
 // A replyAddress is where the reply to a request goes.
@@ -115,19 +144,12 @@ func (s *session) reply(to replyAddress, payload []byte) {
 
 // rpcError is the reply to a request that does not reach its command.
 func (s *session) rpcError(command string, body []byte, code int, info string) []byte {
-	var id struct {
-		RequestID json.RawMessage `json:"RequestId"`
-	}
-	_ = json.Unmarshal(body, &id) // a body that is no JSON has no id
-	if len(id.RequestID) > maxReason {
-		id.RequestID = nil
-	}
 	out, _ := json.Marshal(struct {
 		ActionStatus string
 		ErrorCode    int
 		ErrorInfo    string
 		Command      string
 		RequestID    json.RawMessage `json:"RequestId,omitempty"`
-	}{"FAIL", code, info, command, id.RequestID})
+	}{"FAIL", code, info, command, requestID(body)})
 	return out
 }

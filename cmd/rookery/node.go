@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rookery-im/rookery/broker"
+	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage"
@@ -39,6 +41,9 @@ type node struct {
 
 	store    storage.Store
 	pipeline *hooks.Pipeline
+	userSigs *usersig.Verifier
+	broker   *broker.Broker
+	commands *command.Table
 }
 
 // A part runs until its context has ended and so has everything that it started.
@@ -69,7 +74,9 @@ func newNode(ctx context.Context, cfg *configs.Config, app usersig.App, log *slo
 	for _, open := range []func(context.Context, *tls.Config) error{
 		n.openStore,
 		n.openPipeline,
-		n.openHTTP,
+		n.openBroker,
+		n.openCommands,
+		n.openAdmin,
 	} {
 		if err := open(ctx, cert); err != nil {
 			return nil, err
@@ -100,37 +107,13 @@ func (n *node) openPipeline(context.Context, *tls.Config) error {
 	return nil
 }
 
-func (n *node) openHTTP(ctx context.Context, cert *tls.Config) error {
-	handler := n.httpHandler()
-	for _, l := range []struct {
-		name, key, addr string
-		tls             *tls.Config
-	}{
-		{"http", "http.addr", n.cfg.HTTP.Addr, nil},
-		{"https", "http.tls_addr", n.cfg.HTTP.TLSAddr, cert},
-	} {
-		if l.addr == "" {
-			continue
-		}
-		ln, err := n.listen(ctx, l.name, l.key, l.addr)
-		if err != nil {
-			return err
-		}
-		n.door(l.name, newHTTPDoor(n.cfg, handler, ln, l.tls, n.log).run)
-	}
-	return nil
-}
-
 // listen opens an address and makes it known. The listener is closed with the node, if its
 // door has not closed it before.
 func (n *node) listen(ctx context.Context, name, key, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
-		if e, ok := errors.AsType[*net.OpError](err); ok {
-			err = e.Err // without the address, which is named already
-		}
-		return nil, fmt.Errorf("%s: listen on %s: %w", key, addr, err)
+		return nil, listenError(key, addr, err)
 	}
 	n.addrs[name] = ln.Addr().String()
 	n.onClose(name+" listener", func(context.Context) error {
@@ -140,6 +123,14 @@ func (n *node) listen(ctx context.Context, name, key, addr string) (net.Listener
 		return nil
 	})
 	return ln, nil
+}
+
+// listenError names the key whose address can't be listened on.
+func listenError(key, addr string, err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		err = e.Err // without the address, which is named already
+	}
+	return fmt.Errorf("%s: listen on %s: %w", key, addr, err)
 }
 
 func (n *node) door(name string, run func(context.Context) error) {

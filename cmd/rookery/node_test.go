@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -136,80 +133,6 @@ func TestClosersShareTheTime(t *testing.T) {
 	})
 }
 
-// startHTTP runs a door whose handler says that it has begun and ends when release does or its
-// request is cut off.
-func startHTTP(t *testing.T, drain time.Duration) (url string, begun, release chan struct{}, stop func() error) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	begun, release = make(chan struct{}), make(chan struct{})
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		close(begun)
-		select {
-		case <-release:
-			_, _ = io.WriteString(w, "done")
-		case <-r.Context().Done():
-		}
-	})
-	cfg := configs.Default()
-	cfg.App.ShutdownTimeout = 2 * drain
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	d := newHTTPDoor(cfg, handler, ln, nil, slog.New(slog.DiscardHandler))
-	go func() { ended <- d.run(ctx) }()
-	return "http://" + ln.Addr().String(), begun, release, func() error { cancel(); return <-ended }
-}
-
-func TestHTTPFinishesRequests(t *testing.T) {
-	url, begun, release, stop := startHTTP(t, time.Minute)
-	body := make(chan string, 1)
-	go func() {
-		resp, err := http.Get(url)
-		if err != nil {
-			body <- err.Error()
-			return
-		}
-		defer resp.Body.Close()
-		b, _ := io.ReadAll(resp.Body)
-		body <- string(b)
-	}()
-	<-begun
-	stopped := make(chan error, 1)
-	go func() { stopped <- stop() }()
-	for { // until the door has closed its listener
-		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-		if err != nil {
-			break
-		}
-		conn.Close()
-	}
-	close(release)
-	if got, err := <-body, <-stopped; got != "done" || err != nil {
-		t.Errorf("request under way: %q, door: %v; want done, nil", got, err)
-	}
-}
-
-func TestHTTPCutsOffRequests(t *testing.T) {
-	url, begun, _, stop := startHTTP(t, time.Millisecond)
-	failed := make(chan error, 1)
-	go func() {
-		resp, err := http.Get(url)
-		if err == nil {
-			resp.Body.Close()
-		}
-		failed <- err
-	}()
-	<-begun
-	if err := stop(); err != nil {
-		t.Errorf("door: %v", err)
-	}
-	if err := <-failed; err == nil {
-		t.Error("a request that outlived the drain was answered")
-	}
-}
-
 func TestLimitsOf(t *testing.T) {
 	cfg := configs.Default()
 	cfg.Flow.LowPerSecond = 10
@@ -254,7 +177,10 @@ func TestEveryPartIsConfigured(t *testing.T) {
 		config any
 		except []string // with what is not the operator's to say
 	}{
-		"hooks":  {pipelineConfig(cfg), []string{"UserCustom", "MemberCustom", "Epoch"}},
+		"hooks": {pipelineConfig(cfg), []string{
+			"UserCustom", "MemberCustom", "Epoch",
+			"ExemptAdmins", "UserRate", "AddressRate", "CountLoopback", // off by default
+		}},
 		"pebble": {pebbleConfig(cfg, slog.New(slog.DiscardHandler)), []string{"FS", "OnFatal"}},
 	} {
 		v := reflect.ValueOf(test.config)

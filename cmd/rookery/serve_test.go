@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // command returns the program with args, to be run as a process of its own, in a fresh folder.
-func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+func rookery(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -65,7 +65,7 @@ type server struct {
 func startServer(t *testing.T, env []string, args ...string) *server {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready.json")
-	s := &server{Cmd: command(t, env, append([]string{"serve", "--ready-file", ready}, append(freePorts, args...)...)...), stderr: new(strings.Builder)}
+	s := &server{Cmd: rookery(t, env, append([]string{"serve", "--ready-file", ready}, append(freePorts, args...)...)...), stderr: new(strings.Builder)}
 	stdout, err := s.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ func TestServeRefusals(t *testing.T) {
 			if test.want[0] == '-' {
 				env = test.env
 			}
-			cmd := command(t, env, append(append([]string{"serve"}, freePorts...), test.args...)...)
+			cmd := rookery(t, env, append(append([]string{"serve"}, freePorts...), test.args...)...)
 			var stdout, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			err := cmd.Run()
@@ -312,7 +312,7 @@ func TestServeRefusals(t *testing.T) {
 // What failed to start leaves no data folder's lock and no listener behind: checked by the
 // refusals above, which use one port and one folder again. A secret is made for neither.
 func TestRefusedStartMakesNoSecret(t *testing.T) {
-	cmd := command(t, []string{"ROOKERY_FLOW_SPEED=1"}, "serve")
+	cmd := rookery(t, []string{"ROOKERY_FLOW_SPEED=1"}, "serve")
 	if err := cmd.Run(); err == nil {
 		t.Fatal("the server ran")
 	}
@@ -359,4 +359,4 @@ func TestSecondSignal(t *testing.T) {
 }
 
 // listeners are the names that the ready file has.
-var listeners = []string{"http"}
+var listeners = []string{"http", "mqtt", "ws"}

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"time"
 
+	"github.com/rookery-im/rookery/admin"
+	"github.com/rookery-im/rookery/broker"
+	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
@@ -26,10 +30,6 @@ func pebbleConfig(cfg *configs.Config, log *slog.Logger) pebble.Config {
 }
 
 func pipelineConfig(cfg *configs.Config) hooks.Config {
-	admins := make([]group.Account, len(cfg.App.Admins))
-	for i, a := range cfg.App.Admins {
-		admins[i] = group.Account(a)
-	}
 	p := &cfg.Pipeline
 	return hooks.Config{
 		LaneLen:          p.LaneLength,
@@ -49,7 +49,7 @@ func pipelineConfig(cfg *configs.Config) hooks.Config {
 		UserRate:         cfg.Flow.UserMessagesPerSecond,
 		AddressRate:      cfg.Flow.AddressMessagesPerSecond,
 		CountLoopback:    cfg.Limits.CountLoopback,
-		Admins:           admins,
+		Admins:           admins(cfg),
 	}
 }
 
@@ -101,4 +101,86 @@ func limitsOf(cfg *configs.Config, g *group.Group) hooks.Limits {
 		}
 	}
 	return l
+}
+
+func admins(cfg *configs.Config) []group.Account {
+	out := make([]group.Account, len(cfg.App.Admins))
+	for i, a := range cfg.App.Admins {
+		out[i] = group.Account(a)
+	}
+	return out
+}
+
+func brokerConfig(cfg *configs.Config, cert *tls.Config) broker.Config {
+	l := &cfg.Limits
+	return broker.Config{
+		TCPAddr: cfg.MQTT.Addr, TLSAddr: cfg.MQTT.TLSAddr, WSAddr: cfg.WS.Addr, WSSAddr: cfg.WS.TLSAddr,
+		TLS: cert, WSPath: cfg.WS.Path, WSOrigins: cfg.WS.Origins,
+		MaxPacketSize:          int(l.MaxPacketSize),
+		KeepAlive:              l.KeepAlive,
+		ReceiveMaximum:         l.ReceiveMaximum,
+		SendWindow:             l.SendWindow,
+		Connections:            l.Connections,
+		ConnectionsPerUser:     l.ConnectionsPerUser,
+		ConnectionsPerAddress:  l.ConnectionsPerAddress,
+		ConnectsPerAddress:     l.ConnectsPerAddress,
+		ConnectBurstPerAddress: l.ConnectBurstPerAddress,
+		TrackedAddresses:       l.TrackedAddresses,
+		CountLoopback:          l.CountLoopback,
+		Unauthenticated:        l.UnauthenticatedConnections,
+		ConnectDeadline:        l.ConnectDeadline,
+		SlowConsumerBytes:      int(l.SlowConsumerBytes),
+		SlowConsumerTime:       l.SlowConsumerTime,
+		Subscriptions:          l.SubscriptionsPerConnection,
+		RPCPending:             l.RPCPending,
+		RPCTimeout:             l.RPCTimeout,
+		DrainTimeout:           cfg.App.ShutdownTimeout / 2, // the rest is for what the doors lean on
+		StoreTimeout:           cfg.Pipeline.StoreWait,
+		NoAutoCreate:           !cfg.Accounts.AutoCreate,
+		LoginPolicy:            broker.LoginPolicy(cfg.Accounts.LoginPolicy),
+	}
+}
+
+func commandConfig(cfg *configs.Config) command.Config {
+	g := &cfg.Groups
+	return command.Config{
+		SDKAppID:         cfg.App.SDKAppID,
+		Admins:           admins(cfg),
+		NameSize:         int(g.NameSize),
+		IntroductionSize: int(g.IntroductionSize),
+		NotificationSize: int(g.NotificationSize),
+		FaceURLSize:      int(g.FaceURLSize),
+		NameCardSize:     int(g.NameCardSize),
+		CustomFields:     g.CustomFields,
+		CustomFieldSize:  int(g.CustomFieldSize),
+		CustomKeys:       g.CustomKeys,
+		MemberFields:     g.MemberFields,
+		MemberFieldSize:  int(g.MemberFieldSize),
+		MemberKeys:       g.MemberKeys,
+		GroupsPerUser:    g.PerUser,
+		MaxMembers:       func(t group.Type) int { return groupType(cfg, t).MaxMembers },
+		RecallWindow:     g.RecallWindow,
+		BodyLimit:        int(cfg.Limits.MessageSize),
+		AnswerSize:       int(cfg.REST.AnswerSize),
+	}
+}
+
+func adminConfig(cfg *configs.Config, cert *tls.Config) admin.Config {
+	h := &cfg.HTTP
+	return admin.Config{
+		SDKAppID:          cfg.App.SDKAppID,
+		BodySize:          int64(cfg.REST.BodySize),
+		Concurrency:       cfg.REST.Concurrency,
+		Timeout:           cfg.REST.Timeout,
+		RatePerCommand:    cfg.REST.RatePerCommand,
+		ReadHeaderTimeout: h.ReadHeaderTimeout,
+		ReadTimeout:       h.ReadTimeout,
+		WriteTimeout:      h.WriteTimeout,
+		IdleTimeout:       h.IdleTimeout,
+		HeaderSize:        int(h.HeaderSize),
+		Connections:       h.Connections,
+		ShutdownTimeout:   cfg.App.ShutdownTimeout / 2,
+		TLS:               cert,
+		Pprof:             h.Pprof,
+	}
 }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+
+	"github.com/rookery-im/rookery/admin"
+	"github.com/rookery-im/rookery/broker"
+	"github.com/rookery-im/rookery/command"
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/usersig"
+)
+
+// openBroker opens the MQTT door and makes it the one that the lanes deliver to.
+func (n *node) openBroker(_ context.Context, cert *tls.Config) error {
+	n.userSigs = usersig.NewVerifier(n.app)
+	b, err := broker.New(brokerConfig(n.cfg, cert), n.store, n.userSigs, n.log)
+	if err != nil {
+		return err
+	}
+	if err := b.Listen(); err != nil {
+		if e, ok := errors.AsType[*broker.ListenError](err); ok {
+			return listenError(brokerKeys[e.Name], e.Addr, e.Err)
+		}
+		return err
+	}
+	n.onClose("mqtt listeners", func(context.Context) error { b.Close(); return nil })
+	for name, as := range map[string]string{"tcp": "mqtt", "tls": "mqtts", "ws": "ws", "wss": "wss"} {
+		if addr := b.Addr(name); addr != nil {
+			n.addrs[as] = addr.String()
+		}
+	}
+	n.broker = b
+	n.metrics.MustRegister(b)
+	n.pipeline.UseDeliverer(b)
+	n.door("mqtt", b.Run)
+	return nil
+}
+
+// openCommands makes the command table, which both doors lead to.
+func (n *node) openCommands(context.Context, *tls.Config) error {
+	n.commands = command.New(command.Env{
+		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Log: n.log, Audit: n.log.With("log", "audit"),
+	}, commandConfig(n.cfg))
+	n.metrics.MustRegister(n.commands)
+	n.broker.Use(n.pipeline, n.rpc, nil)
+	n.work("janitor", command.NewJanitor(n.store, n.pipeline, n.log).Run)
+	return nil
+}
+
+// openAdmin opens the REST door.
+func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
+	back := admin.Backend{Table: n.commands, UserSigs: n.userSigs, Revoked: n.revoked, Ready: n.store.Health, Log: n.log}
+	if n.cfg.Metrics.Enabled {
+		back.Metrics = n.metrics
+	}
+	for _, l := range []struct {
+		name, key, addr string
+		tls             *tls.Config
+	}{
+		{"http", "http.addr", n.cfg.HTTP.Addr, nil},
+		{"https", "http.tls_addr", n.cfg.HTTP.TLSAddr, cert},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		ln, err := n.listen(ctx, l.name, l.key, l.addr)
+		if err != nil {
+			return err
+		}
+		s, err := admin.New(adminConfig(n.cfg, l.tls), back)
+		if err != nil {
+			return err
+		}
+		if l.tls == nil {
+			n.metrics.MustRegister(s)
+		}
+		n.door(l.name, func(ctx context.Context) error { return s.Run(ctx, ln) })
+	}
+	return nil
+}
+
+// rpc answers a request over MQTT from the command table.
+func (n *node) rpc(ctx context.Context, c broker.Caller, name string, body []byte) []byte {
+	call := &command.Call{Caller: c.Account, Admin: n.commands.IsAdmin(c.Account), IP: c.IP, Platform: c.Platform, Device: c.Device}
+	return n.commands.RPC(ctx, call, name, body)
+}
+
+// revoked is when the account was kicked last: UserSigs from before do not count any more.
+func (n *node) revoked(ctx context.Context, a group.Account) (int64, error) {
+	p, err := storage.Accounts.Find(ctx, n.store, storage.AccountKey(a))
+	if err != nil || p == nil {
+		return 0, err
+	}
+	return p.ValidSig, nil
+}
+
+// online is what the commands ask of the broker.
+type online struct{ b *broker.Broker }
+
+func (o online) Devices(a group.Account) []command.Device {
+	var out []command.Device
+	for _, s := range o.b.Online(a) {
+		out = append(out, command.Device{Platform: s.Platform, Online: true})
+	}
+	return out
+}
+
+func (o online) InGroup(key group.Key, limit int) (some []group.Account, all int) {
+	return o.b.InGroup(key, limit)
+}
+
+func (o online) Kick(a group.Account, reason string) {
+	const administrativeAction = 0x98
+	o.b.Kick(a, "", administrativeAction, reason)
+}
+
+func (o online) Notify(n hooks.Notice) { o.b.Notify(n) }
+
+// brokerKeys are the configuration's names of the broker's listeners.
+var brokerKeys = map[string]string{"tcp": "mqtt.addr", "tls": "mqtt.tls_addr", "ws": "ws.addr", "wss": "ws.tls_addr"}
