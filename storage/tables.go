@@ -48,6 +48,8 @@ var (
 	Views = Table[View]{"views"}
 	// Contacts: {account}{id}. Conversations that an account deleted from its recent contacts.
 	Contacts = Table[DeletedContact]{"contacts"}
+	// Days: {YYYYMMDD}. What was counted on that day.
+	Days = Table[Day]{"days"}
 	// Settings: {name}. Of the whole installation: schema version, secrets' fingerprints, job states.
 	Settings = Table[Setting]{"settings"}
 )
@@ -110,6 +112,11 @@ type View struct {
 type DeletedContact struct {
 	Incarnation group.Incarnation `json:"inc"`
 	Seq         group.Seq         `json:"seq"`
+}
+
+// A Day holds one day's counts by their names on the wire.
+type Day struct {
+	Counts map[string]int64 `json:"c,omitempty"`
 }
 
 // A Trashed is a destroyed group's life that still has records and messages.
