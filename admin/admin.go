@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -86,6 +87,7 @@ type Backend struct {
 	// Ready reports why the server can't serve, or nil. Nil: always ready.
 	Ready   func(ctx context.Context) error
 	Metrics prometheus.Gatherer // nil: no /metrics
+	Exports *command.Exporter   // nil: no files to download
 	Log     *slog.Logger        // nil: none
 }
 
@@ -129,6 +131,9 @@ func (s *Server) routes() *gin.Engine {
 	r.NoRoute(s.noRoute)
 	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.GET("/readyz", s.ready)
+	if s.back.Exports != nil {
+		r.GET(command.ExportPath+":name", s.download)
+	}
 	if s.back.Metrics != nil {
 		r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.back.Metrics, promhttp.HandlerOpts{})))
 	}
@@ -195,4 +200,28 @@ func (s *Server) ready(c *gin.Context) {
 		}
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+}
+
+// downloadTime is how long a download may take, instead of the listener's write timeout.
+const downloadTime = time.Hour
+
+// download serves an exported file to whoever has its signed address.
+func (s *Server) download(c *gin.Context) {
+	f, err := s.back.Exports.Open(c.Param("name"), c.Query("expires"), c.Query("sign"), time.Now())
+	switch {
+	case errors.Is(err, command.ErrExportRefused):
+		c.String(http.StatusForbidden, "the address is not valid, or has expired\n")
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		c.String(http.StatusNotFound, "not found\n")
+		return
+	case err != nil:
+		s.back.Log.Error("export not opened", "err", err)
+		c.String(http.StatusInternalServerError, "internal error\n")
+		return
+	}
+	defer f.Close()
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(downloadTime)) // not all writers have one
+	c.Header("Content-Type", "application/gzip")
+	http.ServeContent(c.Writer, c.Request, "", time.Time{}, f)
 }

@@ -283,3 +283,31 @@ func TestRun(t *testing.T) {
 		t.Errorf("Run = %v", err)
 	}
 }
+
+func TestDownload(t *testing.T) {
+	var exporter *command.Exporter
+	s := newServer(t, admin.Config{}, func(b *admin.Backend) {
+		store, err := pebble.Open(pebble.Config{Dir: t.TempDir(), Sync: pebble.SyncInterval})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		if exporter, err = command.NewExporter(store, command.ExportConfig{Dir: t.TempDir(), Key: []byte("k")}, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = exporter.Close() })
+		b.Exports = exporter
+	})
+	for path, want := range map[string]int{
+		"/download/2026010100.gz":                            http.StatusForbidden,
+		"/download/2026010100.gz?expires=9999999999&sign=00": http.StatusForbidden,
+		"/download/..%2f..%2fetc%2fpasswd?expires=1&sign=":   http.StatusNotFound,
+		"/download/": http.StatusNotFound,
+	} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != want {
+			t.Errorf("GET %s = %d %s, want %d", path, w.Code, w.Body, want)
+		}
+	}
+}

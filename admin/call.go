@@ -102,7 +102,11 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (*command.Ca
 	if !s.back.Table.IsAdmin(caller) {
 		return nil, group.Errorf(command.CodeNotAdmin, "the caller must be an app admin")
 	}
-	return &command.Call{Caller: caller, Admin: true, IP: ip.String(), Platform: "RESTAPI"}, nil
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	return &command.Call{Caller: caller, Admin: true, IP: ip.String(), Platform: "RESTAPI", BaseURL: scheme + r.Host}, nil
 }
 
 func remoteIP(r *http.Request) net.IP {

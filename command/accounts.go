@@ -83,7 +83,8 @@ func (e *env) changeAccount(ctx context.Context, a group.Account, create bool, c
 	if err != nil {
 		return err
 	}
-	if p == nil {
+	fresh := p == nil
+	if fresh {
 		if !create && !e.admins[a] {
 			return group.Errorf(codeAccountUnknown, "account %.40q does not exist", a)
 		}
@@ -93,7 +94,13 @@ func (e *env) changeAccount(ctx context.Context, a group.Account, create bool, c
 		return err
 	}
 	defer e.pipeline.ProfileChanged(a) // whatever the write's outcome: it may have happened
-	return e.store.Apply(ctx, storage.Accounts.Put(storage.AccountKey(a), p))
+	if err := e.store.Apply(ctx, storage.Accounts.Put(storage.AccountKey(a), p)); err != nil {
+		return err
+	}
+	if fresh && e.stats != nil {
+		e.stats.add(statAccounts, 1)
+	}
+	return nil
 }
 
 type importAccountsRequest struct {

@@ -123,6 +123,8 @@ type Env struct {
 	Pipeline *hooks.Pipeline
 	Online   Online    // nil: nobody is online
 	Before   Callbacks // nil: the app is not asked
+	Exporter *Exporter // nil: get_history has no files
+	Stats    *Stats    // nil: getappinfo knows nothing
 	Log      *slog.Logger
 	Audit    *slog.Logger // one line for each command that may change something; nil: none
 }
@@ -133,6 +135,8 @@ type env struct {
 	pipeline *hooks.Pipeline
 	online   Online
 	before   Callbacks
+	exporter *Exporter
+	stats    *Stats
 	log      *slog.Logger
 	audit    *slog.Logger
 	cfg      Config
@@ -142,7 +146,7 @@ type env struct {
 // New returns the table of all commands.
 func New(e Env, cfg Config) *Table {
 	v := &env{
-		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, log: e.Log, audit: e.Audit,
+		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, exporter: e.Exporter, stats: e.Stats, log: e.Log, audit: e.Audit,
 		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
 	}
 	if v.online == nil {
@@ -173,6 +177,8 @@ func New(e Env, cfg Config) *Table {
 	t.registerStatus()
 	t.registerProfiles()
 	t.registerContacts()
+	t.registerExport()
+	t.registerStats()
 	return t
 }
 

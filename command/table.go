@@ -21,6 +21,9 @@ type Call struct {
 	IP       string // without port; empty if unknown
 	Platform string // RESTAPI, or what the client said of itself
 	Device   string // the client identifier; empty for REST
+	// BaseURL is the server's root as the caller wrote it, https://host:port; empty if there is
+	// none. Addresses in answers start with it.
+	BaseURL string
 }
 
 // An Audience says who may call a command at all.
