@@ -12,6 +12,7 @@ RACE      ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1x
+LIVES     ?= 1000
 
 # The product's module and those nested in it, but not tools, which has no code.
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/testdata/*')))
@@ -58,6 +59,10 @@ fuzz: ## run every fuzz target (FUZZTIME=10s each)
 			(set -x; cd "$$dir"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); \
 		done; \
 	done
+
+.PHONY: crash
+crash: ## kill the real binary LIVES times under load and check every promise (LIVES=1000)
+	go test ./internal/crash -run TestKilledAtRandom -count 1 -timeout 0 -v -args -crash.lives=$(LIVES)
 
 .PHONY: tidy-check
 tidy-check: ## fail when a go.mod or go.sum is not tidy

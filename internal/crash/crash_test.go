@@ -27,7 +27,7 @@ import (
 )
 
 var (
-	lives = flag.Int("crash.lives", 50, "how often the process is killed")
+	lives = flag.Int("crash.lives", livesByDefault(), "how often the process is killed; ROOKERY_CRASH_LIVES is the default")
 	seed  = flag.Uint64("crash.seed", 0, "seed of the random choices; 0: a random one")
 )
 
@@ -37,6 +37,13 @@ const (
 	subscribers = 50 // in each group
 	outstanding = 4  // messages that a publisher has under way
 )
+
+func livesByDefault() int {
+	if n, err := strconv.Atoi(os.Getenv("ROOKERY_CRASH_LIVES")); err == nil && n > 0 {
+		return n
+	}
+	return 50
+}
 
 var program string
 
@@ -169,7 +176,7 @@ func (w *world) live(t *testing.T, life int) {
 	defer cancel()
 	log := new(invariant.Log)
 	w.noteMembers(log)
-	n, err := Start(ctx, program, w.dir, "ROOKERY_FLOW_MESSAGES_PER_SECOND=0", "ROOKERY_LIMITS_CONNECT_RATE_PER_ADDRESS=0")
+	n, err := Start(ctx, program, w.dir, "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")
 	if err != nil {
 		t.Fatal(err)
 	}
