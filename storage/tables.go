@@ -40,6 +40,8 @@ var (
 	Extensions = Table[ExtensionSet]{"extensions"}
 	// Receipts: {group}{seq}{account}. Who has confirmed to have read a message. Lane.
 	Receipts = Table[Receipt]{"receipts"}
+	// Pendencies: {group}{account}. Open requests to join. Lane.
+	Pendencies = Table[Pendency]{"pendencies"}
 	// Bans: {group}{account}. Who may not come back before when. Lane.
 	Bans = Table[Ban]{"bans"}
 	// Marks: {group}{account}. The marks of members of live rooms. Lane.
@@ -89,6 +91,13 @@ type Extension struct {
 // A Receipt is one member's confirmation.
 type Receipt struct {
 	Time int64 `json:"t"` // Unix seconds
+}
+
+// A Pendency is somebody's open request to join.
+type Pendency struct {
+	At      int64  `json:"at"` // Unix microseconds; also names the request
+	Message string `json:"msg,omitzero"`
+	Field   string `json:"field,omitzero"`
 }
 
 // A Ban keeps an account out of a group.
