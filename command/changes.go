@@ -295,7 +295,7 @@ func (c *memberChange) apply() error {
 		return err
 	}
 	if c.now.Receive != c.before.Receive {
-		c.notice(c.now.Account, "ReceiveOption", notice{ReportType: reportReceive, MsgFlag: g.ReceiveOf(c.now).String()})
+		c.notice(c.now.Account, "SystemNotification", notice{ReportType: reportReceive, MsgFlag: g.ReceiveOf(c.now).String()})
 	}
 	if c.now.Role != c.before.Role {
 		if err := c.e.tellRole(c.stage, c.now.Account, c.now.Role); err != nil {
@@ -326,7 +326,7 @@ func (e *env) tellRole(s *stage, a group.Account, role group.Role) error {
 	if role == group.Admin {
 		op, report = tipAdminSet, reportAdminSet
 	}
-	s.notice(a, "RoleChanged", notice{ReportType: report, Role: role.String()})
+	s.notice(a, "SystemNotification", notice{ReportType: report, Role: role.String()})
 	return s.tip(s.Group().Type.Rules().MemberTip, tip{OpType: op, List: []group.Account{a}})
 }
 

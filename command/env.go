@@ -177,6 +177,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerStatus()
 	t.registerProfiles()
 	t.registerContacts()
+	t.registerJoining()
 	t.registerExport()
 	t.registerStats()
 	return t

@@ -350,7 +350,7 @@ func (w *world) do(t *testing.T, b block) string {
 }
 
 var (
-	numbers  = regexp.MustCompile(`\b1\d{9}(\d{3})?\b`)
+	numbers  = regexp.MustCompile(`\b1\d{9}(\d{3}){0,2}\b`)
 	ourIDs   = regexp.MustCompile(`@TGS#(_@TGS#)?[1ac][A-Z2-7]{16}`)
 	instants = regexp.MustCompile(`\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 	millis   = int64(1000)
@@ -363,8 +363,11 @@ func normal(s string) string {
 	s = numbers.ReplaceAllStringFunc(s, func(lit string) string {
 		n, _ := strconv.ParseInt(lit, 10, 64)
 		name := "<now>"
-		if len(lit) == 13 {
+		switch len(lit) {
+		case 13:
 			n, name = n/millis, "<now ms>"
+		case 16:
+			n, name = n/millis/millis, "<now µs>"
 		}
 		switch d := n - now; {
 		case d > -60 && d < 5:

@@ -25,7 +25,7 @@ const (
 // groupTables are the tables whose records belong to one life of a group, by GroupPrefix.
 var groupTables = []string{
 	storage.Members.Name, storage.Mutes.Name, storage.Reads.Name, storage.Sends.Name, storage.Extensions.Name, storage.Receipts.Name,
-	storage.Bans.Name, storage.Marks.Name, storage.Views.Name,
+	storage.Pendencies.Name, storage.Bans.Name, storage.Marks.Name, storage.Views.Name,
 }
 
 // A Janitor removes what is left of destroyed groups. Their keys carry the incarnation, so that

@@ -140,6 +140,7 @@ type historyRequest struct {
 	GroupID      group.ID `json:"GroupId" wire:"required"`
 	Number       int      `json:"ReqMsgNumber" wire:"required" doc:"How many; more than 20 are cut."`
 	Seq          int64    `json:"ReqMsgSeq" doc:"The highest MsgSeq wanted; not given: the newest."`
+	Ascending    int      `json:"Ascending" doc:"1: ReqMsgSeq is the lowest MsgSeq wanted, and the answer ascends from it."`
 	WithRecalled int      `json:"WithRecalledMsg" doc:"1: recalled messages too, without their content."`
 	TopicID      string   `json:"TopicId" doc:"Topics are not offered."`
 }
@@ -257,6 +258,9 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 		want: min(r.Number, maxHistoryPage), withRecalled: r.WithRecalled > 0, room: e.cfg.AnswerSize - answerRoom,
 		next: top, low: max(1, top-maxHistoryScan+1),
 	}
+	if r.Ascending > 0 {
+		page.low = max(1, group.Seq(r.Seq))
+	}
 	if m != nil {
 		page.reader = call.Caller
 		view, err := storage.Views.Find(ctx, e.store, storage.MemberKey(g.Key(), m.Account))
@@ -269,8 +273,14 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 			page.hidden = view.Hidden
 		}
 	}
+	if r.Ascending > 0 { // the window of so many SEQs from the lowest wanted
+		page.next = min(head.Tail, page.low+group.Seq(page.want)-1)
+	}
 	if err := page.fill(ctx, e, g); err != nil {
 		return nil, err
+	}
+	if r.Ascending > 0 {
+		slices.Reverse(page.messages)
 	}
 	return &historyResponse{GroupID: g.ID, Finished: page.finished(r.Number), Messages: page.messages}, nil
 }

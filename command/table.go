@@ -33,7 +33,7 @@ type Audience uint8
 const (
 	Admins   Audience = iota // app admins only
 	Everyone                 // users too, within their authority
-	Users                    // users only: the command is about the caller itself
+	Users                    // about the caller itself, whoever it is
 )
 
 // A Command is one row of the table.
