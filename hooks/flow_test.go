@@ -380,14 +380,14 @@ func TestTheFlowCheckerSeesMistakes(t *testing.T) {
 
 // TestFlowChoosesUniformly has 100 messages of one priority compete for 40 places, 10,000 times.
 func TestFlowChoosesUniformly(t *testing.T) {
-	if x := spread(t, func(f *flow) {}); x > 161 { // the 99.99th percentile of chi-square with 99 degrees of freedom
+	if x := spread(t, 10_000, func(*flow) {}); x > 161 { // the 99.99th percentile of chi-square with 99 degrees of freedom
 		t.Errorf("chi-square %.1f", x)
 	}
 }
 
 func TestTheUniformityCheckSeesAMistake(t *testing.T) {
 	// A generator that favours early arrivals: its numbers tend to rise.
-	if x := spread(t, func(f *flow) { f.rand = rand.New(&rising{}) }); x <= 161 {
+	if x := spread(t, 1000, func(f *flow) { f.rand = rand.New(&rising{}) }); x <= 161 {
 		t.Errorf("chi-square %.1f: not seen", x)
 	}
 }
@@ -400,9 +400,9 @@ func (r *rising) Uint64() uint64 {
 }
 
 // spread returns the chi-square of how often each of 100 competitors survives.
-func spread(t *testing.T, plant func(*flow)) (chi float64) {
+func spread(t *testing.T, runs int, plant func(*flow)) (chi float64) {
 	t.Helper()
-	const runs, n, places = 10_000, 100, 40
+	const n, places = 100, 40
 	var survived [n]int
 	r := seeded(7)
 	for range runs {
@@ -421,7 +421,7 @@ func spread(t *testing.T, plant func(*flow)) (chi float64) {
 	}
 	total := 0
 	for _, k := range survived {
-		const expect = float64(runs) * places / n
+		expect := float64(runs) * places / n
 		d := float64(k) - expect
 		chi += d * d / (expect * (1 - float64(places)/n)) // drawn without putting back
 		total += k
