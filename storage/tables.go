@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/rookery-im/rookery/group"
@@ -52,6 +53,11 @@ var (
 	Contacts = Table[DeletedContact]{"contacts"}
 	// Days: {YYYYMMDD}. What was counted on that day.
 	Days = Table[Day]{"days"}
+	// Callbacks: {kind}{name}{number}. After-callbacks that are to be sent, in one queue for each
+	// group (kind "group") and each account (kind "state"); written with what they tell of.
+	Callbacks = Table[Callback]{"callbacks"}
+	// DeadCallbacks: {number}. Those that were given up.
+	DeadCallbacks = Table[Callback]{"deadcallbacks"}
 	// Settings: {name}. Of the whole installation: schema version, secrets' fingerprints, job states.
 	Settings = Table[Setting]{"settings"}
 )
@@ -188,6 +194,25 @@ func ReadSeq(r *ReadMark, s *SendMark) group.Seq {
 // Reserved is the end of a block of SEQs that are handed out without being stored.
 type Reserved struct {
 	To group.Seq `json:"to"` // SEQs up to it may have been used
+}
+
+// A Callback is an after-callback that is to be sent, or was given up.
+type Callback struct {
+	Command  string          `json:"cmd"`
+	Body     json.RawMessage `json:"body"`
+	IP       string          `json:"ip,omitzero"`
+	Platform string          `json:"os,omitzero"`
+	Time     int64           `json:"time"` // Unix milliseconds; when it happened
+
+	// The message that it tells of, if that is stored: a record without its message is of a
+	// write that did not happen.
+	Group       group.ID          `json:"group,omitzero"`
+	Incarnation group.Incarnation `json:"inc,omitzero"`
+	Seq         group.Seq         `json:"seq,omitzero"`
+	ID          group.MsgID       `json:"id,omitzero"`
+
+	Key string `json:"key,omitzero"` // dead: its key in Callbacks
+	Why string `json:"why,omitzero"` // dead: why it was given up
 }
 
 // A Setting is a named value of the installation.

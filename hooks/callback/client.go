@@ -1,0 +1,183 @@
+package callback
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rookery-im/rookery/hooks"
+)
+
+// A Client makes the calls. All methods may be called from any goroutine.
+type Client struct {
+	cfg     Config
+	url     *url.URL
+	http    *http.Client
+	log     *slog.Logger
+	metrics *Metrics
+	breaker *breaker
+	total   *semaphore.Weighted
+	groups  turns
+	opens   atomic.Pointer[func()] // called when the breaker opens
+	closes  atomic.Pointer[func()] // called when it closes
+}
+
+// New returns a client of the app's server at cfg.URL.
+func New(cfg Config, log *slog.Logger) (*Client, error) {
+	cfg = cfg.withDefaults()
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("callback: the URL is not one") // it may hold a secret
+	}
+	transport := cfg.Transport
+	if transport == nil {
+		conns := cfg.Concurrency + cfg.AfterConcurrency
+		transport = &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			TLSClientConfig:        cfg.TLS,
+			ForceAttemptHTTP2:      true,
+			MaxConnsPerHost:        conns,
+			MaxIdleConns:           conns,
+			MaxIdleConnsPerHost:    conns,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
+			DisableCompression:     true, // what is read is what was sent: its bound is the answer's
+		}
+	}
+	c := &Client{
+		cfg: cfg, url: u, log: log, metrics: newMetrics(),
+		http: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		total:  semaphore.NewWeighted(int64(cfg.Concurrency)),
+		groups: turns{each: int64(cfg.ConcurrencyPerGroup)},
+	}
+	c.breaker = &breaker{failures: cfg.BreakerFailures, pause: cfg.BreakerPause, changed: c.breakerChanged}
+	return c, nil
+}
+
+// Close closes idle connections. Calls under way go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func (c *Client) breakerChanged(s breakerState) {
+	c.metrics.breaker.Set(float64(s))
+	var tell *func()
+	switch s {
+	case open:
+		c.log.Warn("callback server fails, no calls for now", "dur", c.cfg.BreakerPause)
+		tell = c.opens.Load()
+	case closed:
+		c.log.Info("callback server is back")
+		tell = c.closes.Load()
+	}
+	if tell != nil {
+		(*tell)()
+	}
+}
+
+// sends reports whether callbacks of the name are switched on.
+func (c *Client) sends(name string) bool {
+	return len(c.cfg.Commands) == 0 || slices.Contains(c.cfg.Commands, name)
+}
+
+var (
+	errOpen   = errors.New("callback: the server failed several times, no call is made")
+	errAnswer = errors.New("callback: not an answer")
+)
+
+// An answer is what the app's server says.
+type answer struct {
+	Code            int             `json:"ErrorCode"`
+	Info            string          `json:"ErrorInfo"`
+	Body            json.RawMessage `json:"MsgBody"`
+	CloudCustomData *string         `json:"CloudCustomData"`
+}
+
+// call makes one exchange and returns the answer's JSON object. The error is errOpen if it
+// was not tried, else ctx's or what was wrong; it holds no URL.
+func (c *Client) call(ctx context.Context, name string, body []byte, from hooks.Origin) (json.RawMessage, error) {
+	if !c.breaker.allow() {
+		return nil, errOpen
+	}
+	raw, err := c.exchange(ctx, name, body, from)
+	c.breaker.done(err == nil, errors.Is(context.Cause(ctx), context.Canceled))
+	return raw, err
+}
+
+func (c *Client) exchange(ctx context.Context, name string, body []byte, from hooks.Origin) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.address(name, from, time.Now()), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // without the URL, which is signed
+		}
+		return nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read as far as it is wanted
+	if resp.StatusCode != http.StatusOK {
+		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // a short one is read so that the connection is used again
+		return nil, fmt.Errorf("%w: HTTP status %d", errAnswer, resp.StatusCode)
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.AnswerBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > c.cfg.AnswerBytes {
+		return nil, fmt.Errorf("%w: longer than %d bytes", errAnswer, c.cfg.AnswerBytes)
+	}
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || raw[0] != '{' || !json.Valid(raw) {
+		return nil, fmt.Errorf("%w: not a JSON object", errAnswer)
+	}
+	return raw, nil
+}
+
+// address returns the URL of a call: what it says of itself goes behind what the operator wrote.
+func (c *Client) address(name string, from hooks.Origin, now time.Time) string {
+	q := url.Values{
+		"SdkAppid":        {strconv.FormatInt(c.cfg.SDKAppID, 10)},
+		"CallbackCommand": {name},
+		"contenttype":     {"json"},
+	}
+	if from.IP != "" {
+		q.Set("ClientIP", from.IP)
+	}
+	if from.Platform != "" {
+		q.Set("OptPlatform", from.Platform)
+	}
+	if c.cfg.Token != "" {
+		at := strconv.FormatInt(now.Unix(), 10)
+		q.Set("RequestTime", at)
+		q.Set("Sign", sign(c.cfg.Token, at))
+	}
+	u := *c.url
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += q.Encode()
+	return u.String()
+}
+
+func sign(token, requestTime string) string {
+	sum := sha256.Sum256([]byte(token + requestTime))
+	return hex.EncodeToString(sum[:])
+}
