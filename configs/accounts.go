@@ -4,8 +4,9 @@ import "time"
 
 // Accounts says how accounts come to be and log in.
 type Accounts struct {
-	AutoCreate  bool   `yaml:"auto_create" default:"true" doc:"Whether the first valid login creates the account."`
-	LoginPolicy string `yaml:"login_policy" default:"any" oneof:"any|single|dual|triple" doc:"Which devices of a user may be online together. any: all, up to limits.connections_per_user; single: one; dual: one mobile or desktop and one web; triple: one mobile, one desktop and one web. A device over the policy replaces the older one of its kind. The same client identifier always replaces itself."`
+	AutoCreate   bool     `yaml:"auto_create" default:"true" doc:"Whether the first valid login creates the account."`
+	LoginPolicy  string   `yaml:"login_policy" default:"any" oneof:"any|single|dual|triple" doc:"Which devices of a user may be online together. any: all, up to limits.connections_per_user; single: one; dual: one mobile or desktop and one web; triple: one mobile, one desktop and one web. A device over the policy replaces the older one of its kind. The same client identifier always replaces itself."`
+	SenderFields []string `yaml:"sender_fields" default:"" doc:"The custom profile items (Tag_Profile_Custom_…) that receivers are shown with each message of a sender."`
 }
 
 // Sessions bounds what is kept for clients that went away.

@@ -59,6 +59,7 @@ type App struct {
 type Log struct {
 	Level  string `yaml:"level" default:"info" oneof:"debug|info|warn|error" doc:"The least level that is written."`
 	Format string `yaml:"format" default:"text" oneof:"text|json" doc:"One line an event either way."`
+	Audit  string `yaml:"audit" default:"log" doc:"Where each change that a command makes is noted: log, which is this log; stdout; none; or the path of a file that is appended to. stdout and files get JSON."`
 }
 
 // Metrics shapes the metrics endpoint.

@@ -33,6 +33,9 @@ func (c *Config) problems() []*Error {
 	c.checkListeners(ch)
 	c.checkStorage(ch)
 	c.checkCallbacks(ch)
+	if c.Log.Audit == "" {
+		ch.refuse("log.audit", "is empty: write none for no audit log")
+	}
 	if c.App.DataDir == "" {
 		ch.refuse("app.data_dir", "is empty")
 	}

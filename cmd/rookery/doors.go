@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 
 	"github.com/rookery-im/rookery/admin"
 	"github.com/rookery-im/rookery/broker"
@@ -42,8 +43,12 @@ func (n *node) openBroker(_ context.Context, cert *tls.Config) error {
 
 // openCommands makes the command table, which both doors lead to.
 func (n *node) openCommands(context.Context, *tls.Config) error {
+	audit, err := n.openAudit()
+	if err != nil {
+		return err
+	}
 	n.commands = command.New(command.Env{
-		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Log: n.log, Audit: n.log.With("log", "audit"),
+		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Log: n.log, Audit: audit,
 	}, commandConfig(n.cfg))
 	n.metrics.MustRegister(n.commands)
 	n.broker.Use(n.pipeline, n.rpc, nil)
@@ -73,7 +78,7 @@ func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 		}
 		s, err := admin.New(adminConfig(n.cfg, l.tls), back)
 		if err != nil {
-			return err
+			return fmt.Errorf("rest.allowed_ips: %w", err) // the one thing that it looks into
 		}
 		if l.tls == nil {
 			n.metrics.MustRegister(s)

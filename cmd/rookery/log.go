@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/rookery-im/rookery/configs"
 )
@@ -19,4 +23,23 @@ func newLogger(cfg configs.Log, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// openAudit returns the log of the changes that commands make.
+func (n *node) openAudit() (*slog.Logger, error) {
+	switch to := n.cfg.Log.Audit; to {
+	case "log":
+		return n.log.With("log", "audit"), nil
+	case "none":
+		return slog.New(slog.DiscardHandler), nil
+	case "stdout":
+		return slog.New(slog.NewJSONHandler(os.Stdout, nil)), nil
+	default:
+		f, err := os.OpenFile(to, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("log.audit: %w", err)
+		}
+		n.onClose("audit log", func(context.Context) error { return errors.Join(f.Sync(), f.Close()) })
+		return slog.New(slog.NewJSONHandler(f, nil)), nil
+	}
 }

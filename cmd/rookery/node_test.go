@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"reflect"
@@ -169,19 +170,21 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// A field that a part gets and nobody fills from the configuration would silently keep the
+// A field that a part has and nobody fills from the configuration would silently keep the
 // part's own default.
 func TestEveryPartIsConfigured(t *testing.T) {
 	cfg := configs.Default()
+	fillZeros(reflect.ValueOf(cfg).Elem())
+	cfg.Accounts.AutoCreate = false // the broker has its opposite
 	for name, test := range map[string]struct {
 		config any
 		except []string // with what is not the operator's to say
 	}{
-		"hooks": {pipelineConfig(cfg), []string{
-			"UserCustom", "MemberCustom", "Epoch",
-			"ExemptAdmins", "UserRate", "AddressRate", "CountLoopback", // off by default
-		}},
-		"pebble": {pebbleConfig(cfg, slog.New(slog.DiscardHandler)), []string{"FS", "OnFatal"}},
+		"hooks":   {pipelineConfig(cfg), []string{"Epoch"}},
+		"pebble":  {pebbleConfig(cfg, slog.New(slog.DiscardHandler)), []string{"FS", "OnFatal"}},
+		"broker":  {brokerConfig(cfg, &tls.Config{}), nil},
+		"command": {commandConfig(cfg), nil},
+		"admin":   {adminConfig(cfg, &tls.Config{}), nil},
 	} {
 		v := reflect.ValueOf(test.config)
 		for i := range v.NumField() {
@@ -190,6 +193,25 @@ func TestEveryPartIsConfigured(t *testing.T) {
 				t.Errorf("%s.%s: zero is %v, want %v", name, field, v.Field(i).IsZero(), !v.Field(i).IsZero())
 			}
 		}
+	}
+}
+
+// fillZeros gives every field below v that is zero another value.
+func fillZeros(v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			fillZeros(v.Field(i))
+		}
+	case !v.IsZero():
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case v.CanInt():
+		v.SetInt(1)
+	case v.Kind() == reflect.String:
+		v.SetString("x")
+	case v.Kind() == reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 	}
 }
 

@@ -50,6 +50,8 @@ func pipelineConfig(cfg *configs.Config) hooks.Config {
 		AddressRate:      cfg.Flow.AddressMessagesPerSecond,
 		CountLoopback:    cfg.Limits.CountLoopback,
 		Admins:           admins(cfg),
+		UserCustom:       cfg.Accounts.SenderFields,
+		MemberCustom:     cfg.Groups.SenderFields,
 	}
 }
 
@@ -134,11 +136,16 @@ func brokerConfig(cfg *configs.Config, cert *tls.Config) broker.Config {
 		Subscriptions:          l.SubscriptionsPerConnection,
 		RPCPending:             l.RPCPending,
 		RPCTimeout:             l.RPCTimeout,
-		DrainTimeout:           cfg.App.ShutdownTimeout / 2, // the rest is for what the doors lean on
+		DrainTimeout:           drainTimeout(cfg),
 		StoreTimeout:           cfg.Pipeline.StoreWait,
 		NoAutoCreate:           !cfg.Accounts.AutoCreate,
 		LoginPolicy:            broker.LoginPolicy(cfg.Accounts.LoginPolicy),
 	}
+}
+
+// drainTimeout is the doors' part of the time for stopping; the rest is for what they lean on.
+func drainTimeout(cfg *configs.Config) time.Duration {
+	return max(cfg.App.ShutdownTimeout/2, time.Millisecond) // zero would be a part's own default
 }
 
 func commandConfig(cfg *configs.Config) command.Config {
@@ -146,6 +153,8 @@ func commandConfig(cfg *configs.Config) command.Config {
 	return command.Config{
 		SDKAppID:         cfg.App.SDKAppID,
 		Admins:           admins(cfg),
+		NewTypeNames:     cfg.REST.NewTypeNames,
+		IPs:              cfg.REST.ServerIPs,
 		NameSize:         int(g.NameSize),
 		IntroductionSize: int(g.IntroductionSize),
 		NotificationSize: int(g.NotificationSize),
@@ -173,13 +182,14 @@ func adminConfig(cfg *configs.Config, cert *tls.Config) admin.Config {
 		Concurrency:       cfg.REST.Concurrency,
 		Timeout:           cfg.REST.Timeout,
 		RatePerCommand:    cfg.REST.RatePerCommand,
+		AllowedIPs:        cfg.REST.AllowedIPs,
 		ReadHeaderTimeout: h.ReadHeaderTimeout,
 		ReadTimeout:       h.ReadTimeout,
 		WriteTimeout:      h.WriteTimeout,
 		IdleTimeout:       h.IdleTimeout,
 		HeaderSize:        int(h.HeaderSize),
 		Connections:       h.Connections,
-		ShutdownTimeout:   cfg.App.ShutdownTimeout / 2,
+		ShutdownTimeout:   drainTimeout(cfg),
 		TLS:               cert,
 		Pprof:             h.Pprof,
 	}
