@@ -101,6 +101,8 @@ type Server struct {
 	rates   *rates
 	allowed []*net.IPNet
 	metrics *metrics
+
+	openAPI, page []byte
 }
 
 // New returns the server; nothing runs before Run or the first request.
@@ -115,6 +117,10 @@ func New(cfg Config, back Backend) (*Server, error) {
 	}
 	s.slots = make(chan struct{}, s.cfg.Concurrency)
 	s.rates = newRates(s.cfg.RatePerCommand)
+	if s.openAPI, err = back.Table.OpenAPI(); err != nil {
+		return nil, err
+	}
+	s.page = back.Table.HTML()
 	s.engine = s.routes()
 	return s, nil
 }
@@ -131,6 +137,8 @@ func (s *Server) routes() *gin.Engine {
 	r.NoRoute(s.noRoute)
 	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.GET("/readyz", s.ready)
+	r.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
+	r.GET("/docs", func(c *gin.Context) { c.Data(http.StatusOK, "text/html; charset=utf-8", s.page) })
 	if s.back.Exports != nil {
 		r.GET(command.ExportPath+":name", s.download)
 	}

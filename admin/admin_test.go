@@ -244,6 +244,11 @@ func TestNeighbours(t *testing.T) {
 	if code, _ := get("/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz = %d", code)
 	}
+	for path, want := range map[string]string{"/openapi.json": `"/v4/group_open_http_svc/create_group"`, "/docs": "<h1>Rookery REST API</h1>"} {
+		if code, body := get(path); code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s = %d %.200s", path, code, body)
+		}
+	}
 	notReady = io.ErrUnexpectedEOF
 	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || strings.Contains(body, "EOF") {
 		t.Errorf("/readyz = %d %q", code, body)

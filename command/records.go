@@ -106,6 +106,8 @@ var (
 	groupRecordType  = reflect.TypeFor[groupRecord]()
 	memberRecordType = reflect.TypeFor[memberRecord]()
 	selfRecordType   = reflect.TypeFor[selfRecord]()
+
+	historyMessageType = reflect.TypeFor[historyMessage]()
 )
 
 // A selfRecord is an account's own membership on the wire: a memberRecord without the account.
