@@ -200,8 +200,8 @@ func TestEveryPartIsConfigured(t *testing.T) {
 func fillZeros(v reflect.Value) {
 	switch {
 	case v.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			fillZeros(v.Field(i))
+		for _, field := range v.Fields() {
+			fillZeros(field)
 		}
 	case !v.IsZero():
 	case v.Kind() == reflect.Bool:

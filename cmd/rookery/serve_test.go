@@ -344,8 +344,11 @@ func TestSecondSignal(t *testing.T) {
 	}
 	for s.log.Scan() && !strings.Contains(s.log.Text(), "msg=stopping") {
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = s.Wait() // ProcessState tells how it ended
+		close(ended)
+	}()
 	again := time.NewTicker(20 * time.Millisecond) // the first one may still be on its way through the runtime
 	defer again.Stop()
 	for {
