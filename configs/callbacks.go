@@ -15,6 +15,7 @@ type Callbacks struct {
 	AnswerSize          Size          `yaml:"answer_size" default:"256KiB" min:"1KiB" max:"16MiB" doc:"The largest answer that is read; a larger one is a failure."`
 	Concurrency         int           `yaml:"concurrency" default:"512" min:"1" max:"100000" unit:"calls" doc:"How many calls may be under way in all."`
 	ConcurrencyPerGroup int           `yaml:"concurrency_per_group" default:"64" min:"1" max:"100000" unit:"calls" doc:"How many before-callbacks of one group may be under way."`
+	ConcurrencyAfter    int           `yaml:"concurrency_after" default:"64" min:"1" max:"100000" unit:"calls" doc:"How many after-callbacks may be under way; those of one group always follow each other."`
 	Overflow            string        `yaml:"overflow" default:"wait" oneof:"wait|allow|refuse" doc:"What a before-callback does at these bounds. wait: for its turn, within timeout, then as fail_policy says; allow: goes on uncalled; refuse: the operation is refused."`
 	BreakerFailures     int           `yaml:"breaker_failures" default:"10" min:"0" max:"1000000" unit:"failures in a row" doc:"After so many no call is made for breaker_pause, and fail_policy decides at once. 0: never."`
 	BreakerPause        time.Duration `yaml:"breaker_pause" default:"5s" min:"10ms" max:"1h" doc:"Then one call tries whether the server is back."`
@@ -24,4 +25,5 @@ type Callbacks struct {
 	RetryAge            time.Duration `yaml:"retry_age" default:"24h" min:"1s" max:"720h" doc:"After which an after-callback is given up, counted and listed as dead."`
 	OutboxEntries       int           `yaml:"outbox_entries" default:"1000000" min:"1" max:"100000000" unit:"callbacks" doc:"How many may be kept for sending; past it the newest are given up, counted and listed."`
 	OutboxBytes         Size          `yaml:"outbox_bytes" default:"1GiB" min:"1MiB" max:"1TiB" doc:"The same in bytes."`
+	DeadEntries         int           `yaml:"dead_entries" default:"10000" min:"1" max:"100000000" unit:"callbacks" doc:"How many that were given up are kept to be looked at; later ones are only counted."`
 }

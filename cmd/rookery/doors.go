@@ -47,11 +47,13 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	n.commands = command.New(command.Env{
-		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Log: n.log, Audit: audit,
-	}, commandConfig(n.cfg))
+	env := command.Env{Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Log: n.log, Audit: audit}
+	if n.callbacks != nil {
+		env.Before = n.callbacks
+	}
+	n.commands = command.New(env, commandConfig(n.cfg))
 	n.metrics.MustRegister(n.commands)
-	n.broker.Use(n.pipeline, n.rpc, nil)
+	n.broker.Use(n.pipeline, n.rpc, n.stateChanged)
 	n.work("janitor", command.NewJanitor(n.store, n.pipeline, n.log).Run)
 	return nil
 }

@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newUserSig(), newBench(), newVersion())
+	root.AddCommand(newServe(), newUserSig(), newBench(), newVersion(), newOutbox())
 	return root
 }
 

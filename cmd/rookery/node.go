@@ -20,6 +20,7 @@ import (
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/hooks/callback"
 	"github.com/rookery-im/rookery/storage"
 	"github.com/rookery-im/rookery/storage/pebble"
 	"github.com/rookery-im/rookery/usersig"
@@ -44,6 +45,9 @@ type node struct {
 	userSigs *usersig.Verifier
 	broker   *broker.Broker
 	commands *command.Table
+
+	callbacks *callback.Client // nil: the app is not asked
+	outbox    *callback.Outbox // nil: nor told
 }
 
 // A part runs until its context has ended and so has everything that it started.
@@ -74,6 +78,7 @@ func newNode(ctx context.Context, cfg *configs.Config, app usersig.App, log *slo
 	for _, open := range []func(context.Context, *tls.Config) error{
 		n.openStore,
 		n.openPipeline,
+		n.openCallbacks,
 		n.openBroker,
 		n.openCommands,
 		n.openAdmin,

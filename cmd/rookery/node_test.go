@@ -17,6 +17,7 @@ import (
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/hooks/callback"
 )
 
 // A journal notes what happens, in order.
@@ -185,6 +186,10 @@ func TestEveryPartIsConfigured(t *testing.T) {
 		"broker":  {brokerConfig(cfg, &tls.Config{}), nil},
 		"command": {commandConfig(cfg), nil},
 		"admin":   {adminConfig(cfg, &tls.Config{}), nil},
+		"callback": {func() callback.Config {
+			c, _ := callbackConfig(cfg) // the certificates that it names are not there
+			return c
+		}(), []string{"TLS", "Transport"}},
 	} {
 		v := reflect.ValueOf(test.config)
 		for i := range v.NumField() {
