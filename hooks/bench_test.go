@@ -1,7 +1,6 @@
 package hooks_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -70,7 +69,7 @@ func BenchmarkSubmit(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(per*c.groups)/b.Elapsed().Seconds(), "msgs/s")
-			if err := p.Close(context.Background()); err != nil {
+			if err := p.Close(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 		})

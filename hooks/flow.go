@@ -279,7 +279,7 @@ func (s *slots) add(at int64) {
 }
 
 func (s *slots) remove(at int64) {
-	for i := len(*s) - 1; i >= 0; i-- {
+	for i := range slices.Backward(*s) {
 		if (*s)[i] == at {
 			*s = slices.Delete(*s, i, i+1)
 			return

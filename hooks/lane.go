@@ -469,6 +469,9 @@ func (l *lane) sleep() bool {
 	}
 	l.running = false
 	l.used = time.Now()
+	if cap(l.spare) > 64 { // a burst is over: what it needed is not kept for the next one
+		l.inbox, l.spare, l.keyed = nil, nil, make(map[group.DuplicateKey]*submission)
+	}
 	keep := l.p.cfg.DuplicateWindow
 	if l.st == nil || l.st.group == nil {
 		keep = 0 // a group that is not there is not worth remembering

@@ -380,8 +380,7 @@ type submission struct {
 	again []*submission // the same message, sent again while this one was on its way
 
 	flow     flowItem
-	released int64 // Unix nanoseconds; 0: exempt
-	size     int
+	released int64          // Unix nanoseconds; 0: exempt
 	requeued int            // how often a conflict sent it back to be stamped anew
 	message  *group.Message // once stamped
 }

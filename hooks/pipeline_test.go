@@ -339,9 +339,9 @@ func TestEveryStoreFaultLosesNothing(t *testing.T) {
 			acked := map[group.Seq]string{}
 			for i := range 3 {
 				text := fmt.Sprint("m", i)
-				o := b.Send(context.Background(), draft("bob", uint32(i+1), text))
+				o := b.Send(t.Context(), draft("bob", uint32(i+1), text))
 				if hooks.Retry(o.Err) {
-					o = b.Send(context.Background(), draft("bob", uint32(i+1), text))
+					o = b.Send(t.Context(), draft("bob", uint32(i+1), text))
 				}
 				if o.Err != nil {
 					t.Errorf("fault %d: message %d: %v", failAt, i, o.Err)
@@ -419,9 +419,9 @@ func TestTwoOwnersShareOneLog(t *testing.T) {
 		wg.Go(func() {
 			for i := range n {
 				text := fmt.Sprint(k, "-", i)
-				o := p.Send(context.Background(), draft("bob", uint32(k*n+i+1), text))
+				o := p.Send(t.Context(), draft("bob", uint32(k*n+i+1), text))
 				for hooks.Retry(o.Err) {
-					o = p.Send(context.Background(), draft("bob", uint32(k*n+i+1), text))
+					o = p.Send(t.Context(), draft("bob", uint32(k*n+i+1), text))
 				}
 				if o.Err != nil {
 					t.Errorf("%s: %v", text, o.Err)
@@ -446,7 +446,7 @@ func TestTwoOwnersShareOneLog(t *testing.T) {
 		}
 	}
 	b.close()
-	if err := other.Close(context.Background()); err != nil {
+	if err := other.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -495,7 +495,7 @@ func TestCloseWaitsForWhatWasSubmitted(t *testing.T) {
 	}
 	b.close()
 	acked.Wait()
-	if o := b.Send(context.Background(), draft("bob", 1000, "late")); !errors.Is(o.Err, hooks.ErrClosed) {
+	if o := b.Send(t.Context(), draft("bob", 1000, "late")); !errors.Is(o.Err, hooks.ErrClosed) {
 		t.Errorf("after Close: %+v", o)
 	}
 }

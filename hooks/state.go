@@ -82,8 +82,8 @@ func (st *state) loadRecent(ctx context.Context, p *Pipeline, now time.Time) err
 		}
 		found = append(found, m)
 	}
-	for i := len(found) - 1; i >= 0; i-- {
-		m := found[i]
+	for _, m := range slices.Backward(found) {
+
 		if key, ok := m.DuplicateKey(); ok {
 			st.dups.add(key, Outcome{Seq: m.Seq, Time: m.Time, ID: m.ID}, time.Unix(m.Time, 0), p.cfg.DuplicateWindow, p.cfg.DuplicateEntries)
 		}

@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		program = filepath.Join(dir, "rookery")
 		if out, err := exec.Command("go", "build", "-o", program, "../../cmd/rookery").CombinedOutput(); err != nil {
 			fmt.Printf("go build: %v\n%s", err, out)
@@ -129,6 +129,7 @@ type publisher struct {
 func groupID(i int) group.ID            { return group.ID(fmt.Sprintf("crash %d", i)) }
 func subscriber(g, i int) group.Account { return group.Account(fmt.Sprintf("s%d-%d", g, i)) }
 func topic(g group.ID) string           { return "groups/" + strings.ReplaceAll(string(g), " ", "%20") }
+
 func newWorld(t *testing.T) *world {
 	w := &world{dir: filepath.Join(t.TempDir(), "data"), rand: rand.New(rand.NewPCG(*seed, 1)), acked: make(map[invariant.MessageKey]place)}
 	n, err := Start(t.Context(), program, w.dir)
@@ -141,7 +142,9 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	type member struct{ Member_Account group.Account }
+	type member struct {
+		Account group.Account `json:"Member_Account"`
+	}
 	members := make([][]member, groups)
 	var accounts []map[string]any
 	for i := range publishers {
@@ -180,7 +183,7 @@ func (w *world) live(t *testing.T, life int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subs, pubs, err := w.connect(n)
+	subs, pubs, err := w.connect(ctx, n)
 	if err != nil {
 		t.Fatal(errors.Join(err, n.Kill(), errors.New(n.Log())))
 	}
@@ -225,7 +228,7 @@ type sub struct {
 }
 
 // connect brings everybody online; half of the subscribers at QoS 1, half at QoS 0.
-func (w *world) connect(n *Node) (subs map[int]sub, pubs []*conn, err error) {
+func (w *world) connect(ctx context.Context, n *Node) (subs map[int]sub, pubs []*conn, err error) {
 	subs = make(map[int]sub)
 	pubs = make([]*conn, len(w.pubs))
 	var mu sync.Mutex
@@ -237,7 +240,7 @@ func (w *world) connect(n *Node) (subs map[int]sub, pubs []*conn, err error) {
 			id := w.conns
 			all.Go(func() error {
 				a := subscriber(g, i)
-				c, err := dial(n.MQTT, string(a), UserSig(string(a)), "sub")
+				c, err := dial(ctx, n.MQTT, string(a), UserSig(string(a)), "sub")
 				if err != nil {
 					return fmt.Errorf("%s: %w", a, err)
 				}
@@ -250,7 +253,7 @@ func (w *world) connect(n *Node) (subs map[int]sub, pubs []*conn, err error) {
 	}
 	for i, p := range w.pubs {
 		all.Go(func() (err error) {
-			pubs[i], err = dial(n.MQTT, string(p.name), UserSig(string(p.name)), "pub")
+			pubs[i], err = dial(ctx, n.MQTT, string(p.name), UserSig(string(p.name)), "pub")
 			return err
 		})
 	}

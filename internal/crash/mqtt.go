@@ -2,6 +2,7 @@ package crash
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,8 +29,9 @@ type ack struct {
 }
 
 // dial connects as user with a client identifier and waits for the CONNACK.
-func dial(addr, user, password, clientID string) (*conn, error) {
-	nc, err := net.DialTimeout("tcp", addr, 5*time.Second)
+func dial(ctx context.Context, addr, user, password, clientID string) (*conn, error) {
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	nc, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
