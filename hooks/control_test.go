@@ -424,3 +424,101 @@ func TestCallbacksOfDifferentSendersOverlap(t *testing.T) {
 		b.close()
 	})
 }
+
+// A tally counts what the app would be asked and told.
+type tally struct {
+	mu     sync.Mutex
+	asked  map[uint32]int
+	stored map[uint32]int
+	left   map[uint32]int
+}
+
+func newTally() *tally {
+	return &tally{asked: map[uint32]int{}, stored: map[uint32]int{}, left: map[uint32]int{}}
+}
+
+func (c *tally) count(m map[uint32]int, d *hooks.Draft) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m[d.Random]++
+}
+
+func (c *tally) Due(*group.Group, *hooks.Draft) bool { return true }
+
+func (c *tally) BeforeSend(_ context.Context, _ *group.Group, d *hooks.Draft) hooks.Verdict {
+	c.count(c.asked, d)
+	return hooks.Verdict{}
+}
+
+func (c *tally) Stored(_ *group.Group, _ *group.Message, d *hooks.Draft) []storage.Mutation {
+	c.count(c.stored, d)
+	return nil
+}
+
+func (c *tally) Online(*group.Group, *group.Message, *hooks.Draft) []storage.Mutation { return nil }
+
+func (c *tally) Happened(*group.Group, string, any) []storage.Mutation { return nil }
+
+func (c *tally) Refused(_ *group.Group, d *hooks.Draft, err *group.Error) []storage.Mutation {
+	if err.Code == group.CodeFrequencyLimit {
+		c.count(c.left, d)
+	}
+	return nil
+}
+
+func (c *tally) Committed(group.Key) {}
+
+// TestARestrictedMessageWasAskedAboutAndIsNotTold has 200 messages compete for 40 places.
+func TestARestrictedMessageWasAskedAboutAndIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{Limits: fixed(hooks.Limits{PerSecond: 40})})
+		app := newTally()
+		b.UseBeforeSend(app)
+		b.UseOutbox(app)
+		restricted := make(map[uint32]bool)
+		var mu sync.Mutex
+		for i := range 200 {
+			random := uint32(i + 1)
+			b.Submit(draft("bob", random, "x"), func(o hooks.Outcome) {
+				mu.Lock()
+				defer mu.Unlock()
+				restricted[random] = o.Restricted
+			})
+		}
+		b.close()
+		n := 0
+		for random := uint32(1); random <= 200; random++ {
+			stored, left := 1, 0
+			if restricted[random] {
+				stored, left = 0, 1
+				n++
+			}
+			if app.asked[random] != 1 || app.stored[random] != stored || app.left[random] != left {
+				t.Errorf("message %d (restricted: %v): asked %d times, told as stored %d times, as left out %d times",
+					random, restricted[random], app.asked[random], app.stored[random], app.left[random])
+			}
+		}
+		if n != 120 { // 40 at once, 40 a second later
+			t.Errorf("%d of 200 were restricted, want 120", n)
+		}
+	})
+}
+
+func TestARestartOpensNoSecondWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := hooks.Config{Limits: fixed(hooks.Limits{PerSecond: 5})}
+		b := newBench(t, cfg)
+		for i := range 5 {
+			b.mustSend(draft("bob", uint32(i+1), "x"))
+		}
+		time.Sleep(400 * time.Millisecond)
+		b.close()
+		b.start(cfg)
+		start := time.Now()
+		b.mustSend(draft("bob", 6, "x"))
+		if waited := time.Since(start); waited != 600*time.Millisecond {
+			t.Errorf("after a restart the next message waited %v, want 600ms", waited)
+		}
+		b.close()
+	})
+}
