@@ -195,7 +195,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close()
 	}
-	<-served
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
 	return err
 }
 
@@ -228,7 +230,7 @@ func (s *Server) download(c *gin.Context) {
 		c.String(http.StatusInternalServerError, "internal error\n")
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()                                                        // it was only read
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(downloadTime)) // not all writers have one
 	c.Header("Content-Type", "application/gzip")
 	http.ServeContent(c.Writer, c.Request, "", time.Time{}, f)

@@ -37,7 +37,7 @@ func newServer(t *testing.T, cfg admin.Config, change func(*admin.Backend)) *adm
 	admins := []group.Account{"administrator"}
 	pipeline := hooks.New(store, hooks.Config{Admins: admins}, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 		defer cancel()
 		if err := pipeline.Close(ctx); err != nil {
 			t.Error(err)

@@ -175,7 +175,7 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 		}
 	}()
 	w := newExportWriter(f)
-	fmt.Fprintf(w, `{"SdkAppId":%d,"ChatType":"Group","MsgTime":"%s","MsgList":[`+"\n", x.cfg.SDKAppID, name)
+	_, _ = fmt.Fprintf(w, `{"SdkAppId":%d,"ChatType":"Group","MsgTime":"%s","MsgList":[`+"\n", x.cfg.SDKAppID, name)
 	m := &exported{Hour: hour.Unix()}
 	for msg, err := range x.store.Hour(ctx, hour.Unix()) {
 		if err != nil {
@@ -297,7 +297,7 @@ func (w *exportWriter) finish(m *exported) error {
 // sign returns what proves that we gave out the address of a file until expires.
 func (x *Exporter) sign(name string, expires int64) string {
 	mac := hmac.New(sha256.New, x.cfg.Key)
-	fmt.Fprintf(mac, "export\n%s\n%d", name, expires)
+	_, _ = fmt.Fprintf(mac, "export\n%s\n%d", name, expires)
 	return hex.EncodeToString(mac.Sum(nil))
 }
 

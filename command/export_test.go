@@ -137,14 +137,14 @@ func TestHistoryExport(t *testing.T) {
 func checkExport(t *testing.T, plain []byte, label string, n int) {
 	t.Helper()
 	var doc struct {
-		SdkAppId          int64
+		SDKAppID          int64 `json:"SdkAppId"`
 		ChatType, MsgTime string
 		MsgList           []map[string]any
 	}
 	if err := json.Unmarshal(plain, &doc); err != nil {
 		t.Fatalf("%s\n%v", plain, err)
 	}
-	if doc.SdkAppId != 1400000001 || doc.ChatType != "Group" || doc.MsgTime != label || len(doc.MsgList) != n {
+	if doc.SDKAppID != 1400000001 || doc.ChatType != "Group" || doc.MsgTime != label || len(doc.MsgList) != n {
 		t.Errorf("header %+v, %d messages; want %d", doc, len(doc.MsgList), n)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(plain), "\n"), "\n")

@@ -56,7 +56,7 @@ func newWorld(t testing.TB, cfg command.Config) *world {
 	w.janitor = command.NewJanitor(store, w.pipeline, log)
 	w.online.ears = w.ears
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 		defer cancel()
 		if err := w.pipeline.Close(ctx); err != nil {
 			t.Error(err)
@@ -141,9 +141,11 @@ func toText(to []group.Account) string {
 func (e *ears) Stored(_ *group.Group, _ *group.Message, _ *hooks.Draft) []storage.Mutation {
 	return nil
 }
+
 func (e *ears) Online(_ *group.Group, _ *group.Message, _ *hooks.Draft) []storage.Mutation {
 	return nil
 }
+
 func (e *ears) Happened(_ *group.Group, name string, body any) []storage.Mutation {
 	e.say("  app <- %s %s", name, compact(body))
 	return nil
@@ -308,8 +310,8 @@ func blocks(t *testing.T, in []byte) []block {
 
 func (w *world) do(t *testing.T, b block) string {
 	word := strings.Fields(b.command)
-	switch {
-	case word[0] == "online":
+	switch word[0] {
+	case "online":
 		var devices []command.Device
 		for _, platform := range word[2:] {
 			name, push := strings.CutSuffix(platform, "/push")
@@ -322,7 +324,7 @@ func (w *world) do(t *testing.T, b block) string {
 		}
 		w.online.devices[group.Account(word[1])] = devices
 		return ""
-	case word[0] == "inside":
+	case "inside":
 		w.online.mu.Lock()
 		defer w.online.mu.Unlock()
 		if w.online.groups == nil {
@@ -332,12 +334,12 @@ func (w *world) do(t *testing.T, b block) string {
 			w.online.groups[group.ID(word[1])] = append(w.online.groups[group.ID(word[1])], group.Account(a))
 		}
 		return ""
-	case word[0] == "app":
+	case "app":
 		w.before.mu.Lock()
 		defer w.before.mu.Unlock()
 		w.before.answers[word[1]] = strings.Join(word[2:], " ")
 		return ""
-	case word[0] == "sweep":
+	case "sweep":
 		if err := w.janitor.Sweep(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			return err.Error()
 		}

@@ -156,8 +156,10 @@ func (e *env) checkGroup(g *group.Group) error {
 		name, value string
 		most        int
 	}{
-		{"Name", g.Name, e.cfg.NameSize}, {"Introduction", g.Introduction, e.cfg.IntroductionSize},
-		{"Notification", g.Notification, e.cfg.NotificationSize}, {"FaceUrl", g.FaceURL, e.cfg.FaceURLSize},
+		{"Name", g.Name, e.cfg.NameSize},
+		{"Introduction", g.Introduction, e.cfg.IntroductionSize},
+		{"Notification", g.Notification, e.cfg.NotificationSize},
+		{"FaceUrl", g.FaceURL, e.cfg.FaceURLSize},
 	} {
 		if len(f.value) > f.most {
 			return badParameter("%s has %d bytes, at most %d are allowed", f.name, len(f.value), f.most)

@@ -17,7 +17,7 @@ func TestAppInfo(t *testing.T) {
 	stats := command.NewStats(w.store, log)
 	admins := []group.Account{"administrator"}
 	pipeline := hooks.New(w.store, hooks.Config{Admins: admins}, log)
-	t.Cleanup(func() { _ = pipeline.Close(context.Background()) })
+	t.Cleanup(func() { _ = pipeline.Close(context.WithoutCancel(t.Context())) })
 	pipeline.UseOutbox(stats)
 	w.table = command.New(command.Env{Store: w.store, Pipeline: pipeline, Stats: stats}, command.Config{SDKAppID: 1400000001, Admins: admins})
 	for _, a := range []string{"alice", "bob", "carol"} {

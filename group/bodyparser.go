@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -444,7 +445,7 @@ func (p *bodyParser) member(m member, at place) (given bool, _ *Error) {
 			return false, p.syntax()
 		}
 		if quoted := p.out[start:]; m.kind == shownString && len(quoted) > 2 {
-			p.text = quoted[:len(quoted):len(quoted)]
+			p.text = slices.Clip(quoted)
 		}
 		return true, nil
 	case float, integer, natural, fileSize, relayCount, flag2:
