@@ -40,8 +40,9 @@ type Stats struct {
 	store storage.Store
 	log   *slog.Logger
 
-	mu   sync.Mutex
-	days map[string]map[string]int64 // by day: what is not stored yet
+	mu     sync.Mutex
+	days   map[string]map[string]int64 // by day: what is not stored yet
+	online int64                       // accounts that are online
 }
 
 // NewStats returns Stats; give it to Pipeline.UseOutbox, and run it.
@@ -59,13 +60,26 @@ func (s *Stats) add(name string, n int64) {
 	s.days[day][name] += n
 }
 
-// Login counts a login, and how many accounts are online after it.
-func (s *Stats) Login(online int) {
+// Login counts a login; first says that the account was not online before.
+func (s *Stats) Login(first bool) {
 	s.add(statLogins, 1)
-	day := time.Now().Format(dayLayout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.days[day][statOnline] = max(s.days[day][statOnline], int64(online))
+	if first {
+		s.online++
+	}
+	day := time.Now().Format(dayLayout)
+	if s.days[day] == nil {
+		s.days[day] = make(map[string]int64)
+	}
+	s.days[day][statOnline] = max(s.days[day][statOnline], s.online)
+}
+
+// Logout counts that the last device of an account has gone.
+func (s *Stats) Logout() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.online--
 }
 
 // Stored implements hooks.Outbox.

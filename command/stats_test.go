@@ -30,8 +30,11 @@ func TestAppInfo(t *testing.T) {
 	w.accepted(t, "", g+"add_group_member", `{"GroupId":"g","MemberList":[{"Member_Account":"bob"},{"Member_Account":"carol"}]}`)
 	w.accepted(t, "", g+"delete_group_member", `{"GroupId":"g","MemberToDel_Account":["bob"]}`)
 	w.accepted(t, "", g+"send_group_msg", `{"GroupId":"g","Random":1,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}]}`)
-	stats.Login(7)
-	stats.Login(5)
+	stats.Login(true)  // alice
+	stats.Login(false) // her other device
+	stats.Login(true)  // bob
+	stats.Logout()
+	stats.Login(true) // carol
 
 	for range 2 { // asking changes nothing
 		var a struct{ Result []map[string]string }
@@ -42,7 +45,7 @@ func TestAppInfo(t *testing.T) {
 		for name, want := range map[string]string{
 			"AppId": "1400000001", "RegistUserNumOneDay": "3", "RegistUserNumTotal": "3", "GroupNewGroupNum": "2", "GroupDestroyGroupNum": "1",
 			"GroupAllGroupNum": "1", "GroupJoinGroupTimes": "2", "GroupQuitGroupTimes": "1", "GroupUpMsgNum": "1", "UpMsgNum": "1",
-			"LoginTimes": "2", "MaxOnlineNum": "7",
+			"LoginTimes": "4", "MaxOnlineNum": "2",
 		} {
 			if got := a.Result[0][name]; got != want {
 				t.Errorf("%s = %q, want %q", name, got, want)
@@ -51,7 +54,7 @@ func TestAppInfo(t *testing.T) {
 	}
 	var a struct{ Result []map[string]string }
 	raw := w.call(t, "", "openconfigsvr/getappinfo", `{"RequestField":["LoginTimes"]}`)
-	if err := json.Unmarshal(raw, &a); err != nil || len(a.Result) != 1 || len(a.Result[0]) != 2 || a.Result[0]["LoginTimes"] != "2" {
+	if err := json.Unmarshal(raw, &a); err != nil || len(a.Result) != 1 || len(a.Result[0]) != 2 || a.Result[0]["LoginTimes"] != "4" {
 		t.Errorf("answer %s, %v; want Date and LoginTimes", raw, err)
 	}
 }

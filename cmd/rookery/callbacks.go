@@ -40,6 +40,12 @@ func (n *node) openCallbacks(ctx context.Context, _ *tls.Config) error {
 
 // stateChanged tells the app that a device came or went.
 func (n *node) stateChanged(s broker.StateChange) {
+	switch {
+	case s.Action == broker.StateLogin:
+		n.stats.Login(s.Remaining == 1)
+	case s.Remaining == 0:
+		n.stats.Logout()
+	}
 	if n.outbox == nil {
 		return
 	}

@@ -47,7 +47,19 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	env := command.Env{Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Log: n.log, Audit: audit}
+	exports, err := command.NewExporter(n.store, exportConfig(n.cfg, n.app), n.log)
+	if err != nil {
+		return err
+	}
+	n.exports = exports
+	n.onClose("exports", func(context.Context) error { return exports.Close() })
+	n.work("exports", exports.Run)
+	n.stats = command.NewStats(n.store, n.log)
+	n.pipeline.UseOutbox(n.stats)
+	n.work("statistics", n.stats.Run)
+	env := command.Env{
+		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Exporter: exports, Stats: n.stats, Log: n.log, Audit: audit,
+	}
 	if n.callbacks != nil {
 		env.Before = n.callbacks
 	}
@@ -60,7 +72,7 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 
 // openAdmin opens the REST door.
 func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
-	back := admin.Backend{Table: n.commands, UserSigs: n.userSigs, Revoked: n.revoked, Ready: n.store.Health, Log: n.log}
+	back := admin.Backend{Table: n.commands, UserSigs: n.userSigs, Revoked: n.revoked, Ready: n.store.Health, Exports: n.exports, Log: n.log}
 	if n.cfg.Metrics.Enabled {
 		back.Metrics = n.metrics
 	}

@@ -44,6 +44,8 @@ type node struct {
 	pipeline *hooks.Pipeline
 	userSigs *usersig.Verifier
 	broker   *broker.Broker
+	exports  *command.Exporter
+	stats    *command.Stats
 	commands *command.Table
 
 	callbacks *callback.Client // nil: the app is not asked

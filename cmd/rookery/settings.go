@@ -1,8 +1,11 @@
 package main
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/rookery-im/rookery/admin"
@@ -12,6 +15,7 @@ import (
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage/pebble"
+	"github.com/rookery-im/rookery/usersig"
 )
 
 // Each part has a Config of its own; the functions here fill it from the operator's.
@@ -172,6 +176,14 @@ func commandConfig(cfg *configs.Config) command.Config {
 		BodyLimit:        int(cfg.Limits.MessageSize),
 		AnswerSize:       int(cfg.REST.AnswerSize),
 	}
+}
+
+// exportConfig puts the exported files into the data folder. Their addresses are signed with a
+// key of their own, made from the app's secret.
+func exportConfig(cfg *configs.Config, app usersig.App) command.ExportConfig {
+	mac := hmac.New(sha256.New, []byte(app.Secret))
+	_, _ = mac.Write([]byte("addresses of exported files"))
+	return command.ExportConfig{Dir: filepath.Join(cfg.App.DataDir, "exports"), SDKAppID: cfg.App.SDKAppID, Key: mac.Sum(nil)}
 }
 
 func adminConfig(cfg *configs.Config, cert *tls.Config) admin.Config {
