@@ -240,7 +240,7 @@ func TestDirectedMessagesAndNotices(t *testing.T) {
 	tv := s.login(5, "alice", "tv").mustSubscribe(1, "groups/+", "users/alice")
 	bob := s.login(5, "bob", "phone").mustSubscribe(1, "groups/+")
 	carol := s.login(5, "carol", "phone").mustSubscribe(1, "groups/+")
-	ack := alice.publish("groups/g1", `{"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"psst"}}],"To_Account":["bob"]}`)
+	ack := s.login(5, "alice", "sender").publish("groups/g1", `{"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"psst"}}],"To_Account":["bob"]}`)
 	if ack.ReasonCode != 0 {
 		t.Fatalf("PUBACK 0x%02X %s", ack.ReasonCode, ack.Properties.ReasonString)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,12 +164,18 @@ func (s *server) send(id group.ID, from group.Account, text string) hooks.Outcom
 	return o
 }
 
+var sigs sync.Map // by account: making one costs more than a login
+
 func sigOf(t testing.TB, a string) string {
 	t.Helper()
+	if sig, ok := sigs.Load(a); ok {
+		return sig.(string)
+	}
 	sig, err := usersig.Generate(testApp, a, time.Now().Add(-time.Minute), time.Hour, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	sigs.Store(a, sig)
 	return sig
 }
 

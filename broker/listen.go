@@ -177,8 +177,8 @@ func (b *Broker) leave(c *conn) {
 	}
 	c.finish()
 	b.untrack(c)
-	b.metrics.connections.Add(-1)
 	b.limits.leave(c.addr, c.session != nil)
+	b.metrics.connections.Add(-1)
 }
 
 // endSession ends what a login began, whatever has ended it.

@@ -43,10 +43,9 @@ func (b *Broker) serveWebSocket(d door) error {
 	}
 	srv.SetKeepAlivesEnabled(false) // one request, and that one upgrades
 	defer func() { _ = srv.Close() }()
-	ln := net.Listener(&admitting{Listener: d.ln, b: b, d: d, conns: make(chan net.Conn)})
-	stop := context.AfterFunc(b.ctx, func() { _ = ln.Close() })
-	defer stop()
-	b.running.Go(ln.(*admitting).run)
+	let := &admitting{Listener: d.ln, b: b, d: d, conns: make(chan net.Conn)}
+	b.running.Go(let.run)
+	ln := net.Listener(let)
 	if d.name == "wss" {
 		conf := b.cfg.TLS.Clone()
 		conf.NextProtos = []string{"http/1.1"} // WebSocket needs to take the connection over
@@ -74,7 +73,12 @@ func (a *admitting) run() {
 			_ = nc.Close()
 			return
 		}
-		a.conns <- &admitted{Conn: nc, c: c}
+		ad := &admitted{Conn: nc, c: c}
+		select {
+		case a.conns <- ad:
+		case <-a.b.ctx.Done():
+			_ = ad.Close()
+		}
 	})
 }
 
