@@ -26,3 +26,7 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+func TestEnumerator(t *testing.T) {
+	storagetest.RunEnumerator(t, func(t *testing.T) storage.Enumerator { return openTemp(t, Config{}) })
+}
