@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"errors"
-	"os"
 	"testing"
 	"time"
 
@@ -10,8 +9,6 @@ import (
 	"github.com/rookery-im/rookery/storage"
 	"github.com/rookery-im/rookery/storage/mongo/testserver"
 )
-
-func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
 
 // openTemp opens a store on an empty database, which is dropped when the test ends.
 func openTemp(t testing.TB, cfg Config) *Store {

@@ -28,6 +28,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("mongotest", flag.ContinueOnError)
 	dir := flags.String("dir", "", "keep the data in this folder, in SQLite files")
+	remove := flags.Bool("remove", false, "remove that folder in the end")
 	postgres := flags.String("postgres", "", "keep the data in this PostgreSQL database (a URL) instead")
 	listen := flags.String("listen", "127.0.0.1:0", "the TCP address")
 	if err := flags.Parse(args); err != nil {
@@ -62,6 +63,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 		stop()
 	}()
 	err = <-done
+	if *remove {
+		err = errors.Join(err, os.RemoveAll(*dir))
+	}
 	if ctx.Err() != nil {
 		return nil // as asked
 	}

@@ -28,14 +28,14 @@ func Real(tb testing.TB) bool {
 	return real
 }
 
-// shared is the server that most tests of a process use. It ends when the process does, since
-// nobody holds its standard input then.
+// shared is the server that most tests of a process use. It ends, and removes its files, when
+// the process does, since nobody holds its standard input then.
 var shared = sync.OnceValues(func() (*Server, error) {
 	dir, err := os.MkdirTemp("", "mongotest")
 	if err != nil {
 		return nil, err
 	}
-	return start(context.Background(), dir, "127.0.0.1:0")
+	return start(context.Background(), dir, "127.0.0.1:0", "-remove")
 })
 
 // URI returns the URI of the server that the tests of this process share.
@@ -51,22 +51,7 @@ func URI(tb testing.TB) string {
 	return s.URI
 }
 
-// Main is for TestMain: it runs the tests, stops the shared server and removes its files.
-func Main(m interface{ Run() int }) int {
-	code := m.Run()
-	if used.Load() {
-		if s, err := shared(); err == nil {
-			s.Stop()
-			_ = os.RemoveAll(s.dir)
-		}
-	}
-	return code
-}
-
-var (
-	used      atomic.Bool
-	databases atomic.Int64
-)
+var databases atomic.Int64
 
 // Database returns a name for a database that nothing else uses.
 func Database(tb testing.TB) string {
@@ -121,13 +106,12 @@ func (s *Server) Stop() {
 	_ = s.cmd.Wait()
 }
 
-func start(ctx context.Context, dir, listen string) (*Server, error) {
-	used.Store(true)
+func start(ctx context.Context, dir, listen string, flags ...string) (*Server, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/rookery-im/rookery").Output()
 	if err != nil {
 		return nil, fmt.Errorf("where is the module: %w", err)
 	}
-	args := []string{"run", ".", "-listen", listen}
+	args := append([]string{"run", ".", "-listen", listen}, flags...)
 	if postgres := os.Getenv("ROOKERY_TEST_POSTGRES_URL"); postgres != "" {
 		args = append(args, "-postgres", postgres)
 	} else {
