@@ -66,6 +66,7 @@ var bans = []struct {
 	{[]string{"hooks", "command", "broker", "admin", "push", "client", "storage/mongo"}, "github.com/cockroachdb", "", "which store runs is decided in cmd"},
 	// Not for admin: Gin itself is built from the driver's BSON codec.
 	{[]string{"hooks", "command", "broker", "push", "client", "storage/pebble"}, "go.mongodb.org", "", "which store runs is decided in cmd"},
+	{[]string{"cmd"}, "github.com/FerretDB", "", "it is the test server of storage/mongo, from a module of its own"},
 }
 
 const third = "*"
@@ -231,6 +232,7 @@ func TestViolationsAreFound(t *testing.T) {
 		{"command", "github.com/gin-gonic/gin", true},
 		{"broker", "github.com/cockroachdb/pebble/v2", true},
 		{"storage/pebble", "go.mongodb.org/mongo-driver/v2/bson", true},
+		{"cmd/rookery", "github.com/FerretDB/FerretDB/ferretdb", true},
 
 		{"group", "strings", false},
 		{"group/inner", "group", false},
