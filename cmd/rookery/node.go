@@ -22,7 +22,6 @@ import (
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/hooks/callback"
 	"github.com/rookery-im/rookery/storage"
-	"github.com/rookery-im/rookery/storage/pebble"
 	"github.com/rookery-im/rookery/usersig"
 )
 
@@ -92,11 +91,8 @@ func newNode(ctx context.Context, cfg *configs.Config, app usersig.App, log *slo
 	return n, nil
 }
 
-func (n *node) openStore(context.Context, *tls.Config) error {
-	if n.cfg.Storage.Driver != "pebble" {
-		return fmt.Errorf("storage.driver: %s is not part of this build", n.cfg.Storage.Driver)
-	}
-	store, err := pebble.Open(pebbleConfig(n.cfg, n.log))
+func (n *node) openStore(ctx context.Context, _ *tls.Config) error {
+	store, err := openStore(ctx, n.cfg, n.log)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage/mongo"
 	"github.com/rookery-im/rookery/storage/pebble"
 	"github.com/rookery-im/rookery/usersig"
 )
@@ -30,6 +31,21 @@ func pebbleConfig(cfg *configs.Config, log *slog.Logger) pebble.Config {
 		MaxOpenFiles:  cfg.Storage.Pebble.MaxOpenFiles,
 		ReserveBytes:  int64(cfg.Storage.FreeSpaceReserve),
 		Logger:        log,
+	}
+}
+
+func mongoConfig(cfg *configs.Config, log *slog.Logger) mongo.Config {
+	m := &cfg.Storage.Mongo
+	return mongo.Config{
+		URI:            m.URI.Reveal(),
+		Database:       m.Database,
+		PoolSize:       m.PoolSize,
+		ConnectTimeout: m.ConnectTimeout,
+		Timeout:        m.Timeout,
+		BatchDocuments: m.BatchDocuments,
+		BatchBytes:     int(m.BatchBytes),
+		InFlight:       m.InFlight,
+		Logger:         log,
 	}
 }
 

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"strings"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/rookery-im/rookery/cmd/rookery/migrate"
+	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/storage/mongo"
+	"github.com/rookery-im/rookery/storage/pebble"
+)
+
+func newMigrate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate --from STORE --to STORE",
+		Short: "Copy everything from one store to another, and compare them",
+		Long: `Copy everything from one store to another, and compare them.
+
+A store is pebble://DIR (the folder "store" in the data folder) or mongodb://… as in
+storage.mongo.uri, with the database's name as its path (default rookery). No server may run
+on either. Stopped in the middle, the same command goes on where it was.`,
+		Args: cobra.NoArgs,
+	}
+	from := cmd.Flags().String("from", "", "store to copy from; it is not changed")
+	to := cmd.Flags().String("to", "", "store to copy to; it should be empty, or have been copied to before")
+	verifyOnly := cmd.Flags().Bool("verify-only", false, "only compare the two")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if *from == *to {
+			return errors.New("--from and --to: both are needed, and not the same")
+		}
+		source, err := openLocation(cmd.Context(), "--from", *from)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, source.Close()) }()
+		target, err := openLocation(cmd.Context(), "--to", *to)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, target.Close()) }()
+		if !*verifyOnly {
+			counts, err := withBar(cmd.ErrOrStderr(), "copying", func(p migrate.Progress) (migrate.Counts, error) {
+				return migrate.Copy(cmd.Context(), source, target, p)
+			})
+			if err != nil {
+				return fmt.Errorf("stopped after %v; the same command goes on: %w", counts, err)
+			}
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "copied", counts); err != nil {
+				return err
+			}
+		}
+		counts, err := withBar(cmd.ErrOrStderr(), "comparing", func(p migrate.Progress) (migrate.Counts, error) {
+			return migrate.Verify(cmd.Context(), source, target, p)
+		})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "equal:", counts)
+		return err
+	}
+	return cmd
+}
+
+// openLocation opens the store that a flag names. An error never repeats a URI: it holds a password.
+func openLocation(ctx context.Context, flag, location string) (storage.Enumerator, error) {
+	if dir, ok := strings.CutPrefix(location, "pebble://"); ok {
+		s, err := pebble.Open(pebble.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		return s, nil
+	}
+	if !strings.HasPrefix(location, "mongodb://") && !strings.HasPrefix(location, "mongodb+srv://") {
+		return nil, fmt.Errorf("%s: neither pebble://DIR nor mongodb://…", flag)
+	}
+	database := "rookery"
+	if u, err := url.Parse(location); err == nil && len(u.Path) > 1 {
+		database = u.Path[1:]
+	}
+	s, err := mongo.Open(ctx, mongo.Config{URI: location, Database: database})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return s, nil
+}
+
+// A bar shows progress on a terminal.
+type bar struct{ *progressbar.ProgressBar }
+
+func (b bar) Total(n int) { b.ChangeMax(n) }
+func (b bar) Step()       { _ = b.Add(1) } // an error is the terminal's, and no reason to stop
+
+func withBar(w io.Writer, what string, run func(migrate.Progress) (migrate.Counts, error)) (migrate.Counts, error) {
+	b := bar{progressbar.NewOptions(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish())}
+	counts, err := run(b)
+	return counts, errors.Join(err, b.Exit())
+}
