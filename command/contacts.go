@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/rookery-im/rookery/group"
@@ -45,6 +46,10 @@ type contactItem struct {
 	GroupID group.ID      `json:"GroupId,omitempty"`
 	Time    int64         `json:"MsgTime"`
 	Top     int           `json:"TopFlag"`
+
+	// For users, whose client shows them; backends count for themselves.
+	Unread *int64          `json:"UnreadMsgNum" doc:"For users only."`
+	Last   json.RawMessage `json:"LastMsg,omitempty" type:"object" doc:"The last message. For users only."`
 }
 
 type contactsResponse struct {
@@ -66,7 +71,7 @@ func (e *env) getContacts(ctx context.Context, call *Call, r *contactsRequest) (
 	if err := e.contactAccount(ctx, r.From); err != nil {
 		return nil, err
 	}
-	items, err := e.contacts(ctx, r.From, r.AssistFlags&assistEmpty != 0)
+	items, err := e.contacts(ctx, r.From, r.AssistFlags&assistEmpty != 0, !call.Admin)
 	if err != nil {
 		return nil, err
 	}
@@ -88,45 +93,58 @@ func (e *env) contactAccount(ctx context.Context, a group.Account) error {
 }
 
 // contacts makes the list from the groups of the account and their last messages: nothing is
-// written per message and member.
-func (e *env) contacts(ctx context.Context, a group.Account, empty bool) ([]contactItem, error) {
-	groups, members, err := e.joined(ctx, a)
+// written per message and member. full adds the last messages and unread numbers.
+func (e *env) contacts(ctx context.Context, a group.Account, empty, full bool) ([]contactItem, error) {
+	list, err := e.standings(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]group.Key, len(groups))
-	rows := make([]string, len(groups))
-	for i, g := range groups {
-		keys[i] = g.Key()
-		rows[i] = storage.JoinedKey(a, g.ID)
+	if list, err = e.membersOnly(ctx, a, list); err != nil {
+		return nil, err
 	}
-	last, err := e.store.Latest(ctx, keys, maxLastDepth, func(m *group.Message) bool { return !m.Has(group.NoLastMsg) && m.VisibleTo(a) })
+	talks, err := e.talks(ctx, a, list)
 	if err != nil {
 		return nil, err
+	}
+	rows := make([]string, len(talks))
+	for i, t := range talks {
+		rows[i] = storage.JoinedKey(a, t.group.ID)
 	}
 	deleted, err := storage.Contacts.GetMany(ctx, e.store, rows)
 	if err != nil {
 		return nil, err
 	}
-	items := []contactItem{}
-	for i, g := range groups {
-		if !g.Type.Rules().StoresMessages {
-			continue
-		}
-		m := last[i]
-		if m != nil && m.Seq < firstVisible(g, members[i]) {
-			m = nil
-		}
-		gone := deleted[i] != nil && deleted[i].Incarnation == g.Incarnation
+	type entry struct {
+		talk
+		shown int64 // Unix seconds
+	}
+	var entries []entry
+	for i, t := range talks {
+		gone := deleted[i] != nil && deleted[i].Incarnation == t.group.Incarnation
 		switch {
-		case m != nil && (!gone || m.Seq > deleted[i].Seq):
-			items = append(items, contactItem{Type: contactGroup, GroupID: g.ID, Time: m.Time})
-		case empty && m == nil && !gone:
-			items = append(items, contactItem{Type: contactGroup, GroupID: g.ID, Time: members[i].JoinTime})
+		case t.last != nil && (!gone || t.last.Seq > deleted[i].Seq):
+			entries = append(entries, entry{t, t.last.Time})
+		case empty && t.last == nil && !gone:
+			entries = append(entries, entry{t, t.member.JoinTime})
 		}
 	}
-	slices.SortStableFunc(items, func(a, b contactItem) int { return cmp.Compare(b.Time, a.Time) })
-	return items[:min(len(items), maxContacts)], nil
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(b.shown, a.shown) })
+	items := []contactItem{}
+	room := maxSyncBytes
+	for _, t := range entries[:min(len(entries), maxContacts)] {
+		item := contactItem{Type: contactGroup, GroupID: t.group.ID, Time: t.shown}
+		if full {
+			item.Unread = &t.unread
+			if t.last != nil {
+				if last := appendStored(nil, t.last); len(last) <= room { // else sync or history has it
+					item.Last = last
+					room -= len(last)
+				}
+			}
+		}
+		items = append(items, item)
+	}
+	return items, nil
 }
 
 type deleteContactRequest struct {

@@ -178,6 +178,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerProfiles()
 	t.registerContacts()
 	t.registerJoining()
+	t.registerSync()
 	t.registerExport()
 	t.registerStats()
 	return t

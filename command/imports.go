@@ -27,7 +27,6 @@ const (
 	importedMostMembers  = 6000
 	maxImportedMessages  = 20
 	maxImportedMembers   = 300
-	maxUnreadLookedBack  = 100_000
 	codeImportedTooLarge = group.CodeMessageTooLong
 )
 
@@ -160,30 +159,10 @@ func (e *env) importMember(tx *hooks.Tx, r *importedMember, can map[group.Accoun
 // setUnread moves the member's read SEQ so that n messages are unread, or as many as there are.
 // What has expired counts, as it does in the difference of SEQs that clients take.
 func (e *env) setUnread(tx *hooks.Tx, a group.Account, n int64) error {
-	g, tail := tx.Group(), tx.Head().Tail
-	read, looked := tail, 0
-	for m, err := range tx.Store().RangeDown(tx.Context(), g.Key(), 1, tail+1) {
-		if err != nil {
-			return err
-		}
-		gone := int64(read - m.Seq) // SEQs above m that are no longer stored
-		if n <= gone || looked == maxUnreadLookedBack {
-			break
-		}
-		looked++
-		n, read = n-gone, m.Seq-1
-		if countsUnread(m, a) {
-			n--
-		}
-	}
-	read = max(0, read-group.Seq(min(n, int64(read))))
-	tx.Write(storage.Reads.Put(storage.MemberKey(g.Key(), a), &storage.ReadMark{Seq: read, SentBefore: tail}))
+	tail := tx.Head().Tail
+	mark := &storage.ReadMark{Seq: tx.Uncounted().ReadFor(n, tail), SentBefore: tail}
+	tx.Write(storage.Reads.Put(storage.MemberKey(tx.Group().Key(), a), mark))
 	return nil
-}
-
-// countsUnread reports whether m counts as unread for a, if a has not read it.
-func countsUnread(m *group.Message, a group.Account) bool {
-	return !m.Has(group.NoUnread) && len(m.To) == 0 && m.From != a
 }
 
 type importedMessage struct {

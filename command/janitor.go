@@ -93,7 +93,7 @@ func (j *Janitor) remove(ctx context.Context, t *storage.Trashed) error {
 		muts = append(muts, storage.Mutation{Op: storage.DeletePrefix, Table: table, Key: storage.GroupPrefix(key)})
 	}
 	row := storage.GroupRecordKey(key)
-	return j.store.Apply(ctx, append(muts, storage.Rooms.Delete(row), storage.Attributes.Delete(row), storage.Counters.Delete(row), storage.Trash.Delete(row))...)
+	return j.store.Apply(ctx, append(muts, storage.Rooms.Delete(row), storage.Uncounted.Delete(row), storage.Attributes.Delete(row), storage.Counters.Delete(row), storage.Trash.Delete(row))...)
 }
 
 // unindex removes the members from the index of joined groups. The index has one row for all

@@ -204,6 +204,9 @@ func (l *lane) commit(b *batch, subs int) {
 	} else if b.tx != nil && b.tx.created {
 		st.head = storage.Head{}
 	}
+	if b.uncounted != nil {
+		st.uncounted = b.uncounted
+	}
 	if tx := b.tx; tx != nil {
 		l.commitChange(tx)
 	} else if b.group != nil {
@@ -219,7 +222,7 @@ func (l *lane) commit(b *batch, subs int) {
 func (l *lane) commitChange(tx *Tx) {
 	st := l.st
 	if tx.destroyed {
-		st.group, st.head = nil, storage.Head{}
+		st.group, st.head, st.uncounted = nil, storage.Head{}, nil
 		clear(st.senders)
 		st.dups = newDuplicates()
 		if l.flow != nil { // who waits there is refused when it is stamped

@@ -24,7 +24,9 @@ type batch struct {
 	write    storage.Batch
 	replaced []*group.Message
 	deliver  []Delivery
-	began    time.Time
+
+	uncounted *storage.UncountedSet // with the batch's messages; nil: as before
+	began     time.Time
 }
 
 // empty reports whether there is nothing to write.
@@ -132,6 +134,7 @@ func (l *lane) stamp() *batch {
 	for a, m := range sent {
 		b.write.Mutations = append(b.write.Mutations, storage.Sends.Put(storage.MemberKey(g.Key(), a), &storage.SendMark{Seq: m.Seq, Time: m.Time}))
 	}
+	l.noteUncounted(b)
 	if len(b.write.Messages) > 0 && g.Type.Rules().NeedsActivation && !g.Activated {
 		active := g.Clone()
 		active.Activated = true
@@ -257,7 +260,27 @@ func (l *lane) change(u *update) (b *batch) {
 		}
 		b.deliver = append(b.deliver, it.delivery)
 	}
+	l.noteUncounted(b)
 	return b
+}
+
+// noteUncounted writes down which of the batch's messages do not count as unread.
+func (l *lane) noteUncounted(b *batch) {
+	var seqs []group.Seq
+	for _, m := range b.write.Messages {
+		if m.Has(group.NoUnread) || len(m.To) > 0 {
+			seqs = append(seqs, m.Seq)
+		}
+	}
+	if len(seqs) == 0 {
+		return
+	}
+	before := l.st.uncounted
+	if b.tx != nil && b.tx.created {
+		before = nil
+	}
+	b.uncounted = before.With(seqs...)
+	b.write.Mutations = append(b.write.Mutations, storage.Uncounted.Put(storage.GroupRecordKey(b.group.Key()), b.uncounted))
 }
 
 // run calls fn and turns a panic into an error: a mistake in one command must not end the

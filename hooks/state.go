@@ -19,6 +19,8 @@ type state struct {
 	dups    duplicates
 	recent  []release // of the last second, when loaded
 
+	uncounted *storage.UncountedSet // nil: none. Never changed in place.
+
 	roomNext, roomEnd group.Seq // SEQs of a type that stores no messages: next and last reserved
 }
 
@@ -44,6 +46,11 @@ func (l *lane) load(ctx context.Context) error {
 	if g != nil {
 		if st.head, err = p.store.Head(ctx, g.Key()); err != nil {
 			return err
+		}
+		if g.Type.Rules().StoresMessages {
+			if st.uncounted, err = storage.Uncounted.Find(ctx, p.store, storage.GroupRecordKey(g.Key())); err != nil {
+				return err
+			}
 		}
 		now := time.Now()
 		if err := st.loadRecent(ctx, p, now); err != nil {

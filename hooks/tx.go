@@ -68,6 +68,10 @@ func (tx *Tx) Exists() (*group.Group, error) {
 // Head returns the end of the group's log before this Tx.
 func (tx *Tx) Head() storage.Head { return tx.lane.st.head }
 
+// Uncounted returns which SEQs do not count as unread, before this Tx; it may be nil. It is
+// shared: do not change it.
+func (tx *Tx) Uncounted() *storage.UncountedSet { return tx.lane.st.uncounted }
+
 // Create makes the group; g.ID must be the lane's. It fills in the incarnation.
 func (tx *Tx) Create(g *group.Group) error {
 	if have := tx.Group(); have != nil {

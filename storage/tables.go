@@ -29,6 +29,8 @@ var (
 	Reads = Table[ReadMark]{"reads"}
 	// Sends: {group}{account}. A member's last message: sending reads, too (see ReadSeq). Lane.
 	Sends = Table[SendMark]{"sends"}
+	// Uncounted: {group}. Which SEQs do not count as unread, all in one record. Lane.
+	Uncounted = Table[UncountedSet]{"uncounted"}
 	// Rooms: {group}. The end of the block of SEQs that is reserved for a group type that stores no messages. Lane.
 	Rooms = Table[Reserved]{"rooms"}
 	// Trash: {group}. Lives of groups that were destroyed and whose records are yet to be removed. Lane; removed by the janitor.

@@ -293,6 +293,9 @@ func (e *encoder) custom(sh *shape, v reflect.Value) (bool, error) {
 
 const hexDigits = "0123456789abcdef"
 
+// AppendString appends s as a JSON string, for those who build an object by hand.
+func AppendString(dst []byte, s string) []byte { return appendString(dst, s) }
+
 // appendString appends s in quotes. U+2028 and U+2029 are escaped for readers that take JSON
 // for JavaScript; what is not UTF-8 becomes U+FFFD.
 func appendString(dst []byte, s string) []byte {

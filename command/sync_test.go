@@ -1,0 +1,287 @@
+package command_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rookery-im/rookery/command"
+	"github.com/rookery-im/rookery/group"
+)
+
+type syncGroup struct {
+	GroupID      string `json:"GroupId"`
+	NextMsgSeq   group.Seq
+	ReadSeq      group.Seq
+	UnreadMsgNum int64
+	FirstMsgSeq  group.Seq
+	MsgFlag      string
+	Role         string
+	LastMsgTime  int64
+	LastMsg      *struct {
+		MsgSeq     group.Seq
+		MsgBody    []any
+		IsPlaceMsg int
+	}
+}
+
+// syncAll pages through sync; between two pages it calls meanwhile.
+func (w *world) syncAll(t testing.TB, as string, limit int, meanwhile func()) (pages [][]syncGroup) {
+	t.Helper()
+	cursor := ""
+	for {
+		var page struct {
+			ErrorCode int
+			Groups    []syncGroup
+			Cursor    string
+		}
+		raw := w.call(t, as, "sync", fmt.Sprintf(`{"Limit":%d,"Cursor":%q}`, limit, cursor))
+		if err := json.Unmarshal(raw, &page); err != nil || page.ErrorCode != 0 {
+			t.Fatalf("sync: %s, %v", raw, err)
+		}
+		if len(page.Groups) > limit {
+			t.Fatalf("a page has %d groups, at most %d were asked for", len(page.Groups), limit)
+		}
+		pages = append(pages, page.Groups)
+		if cursor = page.Cursor; cursor == "" {
+			return pages
+		}
+		if meanwhile != nil {
+			meanwhile()
+		}
+	}
+}
+
+func (w *world) people(t testing.TB, accounts ...string) {
+	t.Helper()
+	for _, a := range accounts {
+		w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, a))
+	}
+}
+
+func (w *world) make(t testing.TB, typ group.Type, id string, members ...string) {
+	t.Helper()
+	var list []string
+	for _, m := range members[1:] {
+		list = append(list, fmt.Sprintf(`{"Member_Account":%q}`, m))
+	}
+	w.accepted(t, "", g+"create_group", fmt.Sprintf(`{"Type":%q,"Name":"n","GroupId":%q,"Owner_Account":%q,"MemberList":[%s]}`, typ, id, members[0], strings.Join(list, ",")))
+}
+
+var sent int
+
+// say sends a text as an account; more are further members of the request.
+func (w *world) say(t testing.TB, as, id, text, more string) {
+	t.Helper()
+	sent++
+	w.accepted(t, "", g+"send_group_msg",
+		fmt.Sprintf(`{"GroupId":%q,"From_Account":%q,"Random":%d,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":%q}}]%s}`, id, as, sent, text, more))
+}
+
+// TestSyncCounts sends, reads and sets unread numbers at random and compares every sync with a
+// count over the whole log.
+func TestSyncCounts(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob", "carol", "x")
+	w.make(t, group.Public, "g", "alice", "bob", "carol")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	members := []string{"alice", "bob", "carol"}
+	type sentBy struct {
+		from    string
+		counts  bool
+		visible []string // nil: all
+		last    bool
+	}
+	var log []sentBy // [i] has SEQ i+1
+	read := map[string]group.Seq{}
+	say := func(from string, m sentBy, more string) {
+		w.say(t, from, "g", "m", more)
+		m.from = from
+		log = append(log, m)
+		read[from] = group.Seq(len(log))
+	}
+	tip := func() { log = append(log, sentBy{last: true}) }
+	for range 400 {
+		from := members[rnd.IntN(3)]
+		switch rnd.IntN(9) {
+		case 0, 1, 2:
+			say(from, sentBy{counts: true, last: true}, "")
+		case 3:
+			say(from, sentBy{last: true}, `,"SendMsgControl":["NoUnread"]`)
+		case 4:
+			say(from, sentBy{counts: true}, `,"SendMsgControl":["NoLastMsg"]`)
+		case 5:
+			to := members[rnd.IntN(3)]
+			say(from, sentBy{last: true, visible: []string{from, to}}, fmt.Sprintf(`,"To_Account":[%q]`, to))
+		case 6:
+			w.accepted(t, "", g+"modify_group_base_info", fmt.Sprintf(`{"GroupId":"g","Name":"n%d"}`, len(log)))
+			tip()
+		case 7:
+			seq := group.Seq(rnd.IntN(len(log) + 2))
+			if seq == 0 {
+				continue
+			}
+			w.accepted(t, from, "msg_read_report", fmt.Sprintf(`{"GroupId":"g","MsgReadedSeq":%d}`, seq))
+			read[from] = max(read[from], min(seq, group.Seq(len(log))))
+		case 8:
+			n := rnd.IntN(len(log) + 2)
+			w.accepted(t, "", g+"set_unread_msg_num", fmt.Sprintf(`{"GroupId":"g","Member_Account":%q,"UnreadMsgNum":%d}`, from, n))
+			seq := group.Seq(len(log))
+			for left := n; seq > 0; seq-- {
+				if left == 0 {
+					break
+				}
+				if log[seq-1].counts {
+					left--
+				}
+			}
+			read[from] = seq
+		}
+		for _, a := range members {
+			var want syncGroup
+			want.NextMsgSeq, want.ReadSeq = group.Seq(len(log)+1), read[a]
+			lastSeq := group.Seq(0)
+			for i, m := range log {
+				if m.counts && group.Seq(i+1) > read[a] {
+					want.UnreadMsgNum++
+				}
+				if m.last && (m.visible == nil || slices.Contains(m.visible, a)) && len(log)-i <= 50 {
+					lastSeq = group.Seq(i + 1)
+				}
+			}
+			got := w.syncAll(t, a, 10, nil)[0][0]
+			gotLast := group.Seq(0)
+			if got.LastMsg != nil {
+				gotLast = got.LastMsg.MsgSeq
+			}
+			// A read SEQ among messages that do not count may be told as any of its equals.
+			if got.NextMsgSeq != want.NextMsgSeq || got.UnreadMsgNum != want.UnreadMsgNum || gotLast != lastSeq {
+				t.Fatalf("%s after %d messages: %+v, last %d; want %+v, last %d", a, len(log), got, gotLast, want, lastSeq)
+			}
+		}
+	}
+}
+
+// TestSyncPages looks for groups that are lost between pages while messages reorder them.
+func TestSyncPages(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob")
+	const groups = 37
+	for i := range groups {
+		w.make(t, group.Public, fmt.Sprintf("g%02d", i), "bob", "alice")
+	}
+	w.make(t, group.AVChatRoom, "room", "alice")
+	w.make(t, group.Public, "other", "bob")
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for limit := range 12 {
+		next := map[string]group.Seq{}
+		last := map[string]group.Seq{}
+		pages := w.syncAll(t, "alice", limit+1, func() {
+			id := fmt.Sprintf("g%02d", rnd.IntN(groups))
+			w.say(t, "bob", id, "up", "")
+		})
+		for _, p := range pages {
+			for _, one := range p {
+				next[one.GroupID] = one.NextMsgSeq
+				if one.LastMsg != nil {
+					last[one.GroupID] = one.LastMsg.MsgSeq
+				}
+				if one.LastMsg != nil && one.LastMsg.MsgSeq >= one.NextMsgSeq {
+					t.Errorf("%s: the last message is %d, the next SEQ %d", one.GroupID, one.LastMsg.MsgSeq, one.NextMsgSeq)
+				}
+			}
+		}
+		if len(next) != groups {
+			t.Fatalf("limit %d: %d groups, want %d", limit+1, len(next), groups)
+		}
+	}
+	if a := w.must(t, "alice", "sync", `{"Cursor":"e30"}`); a.ErrorCode != group.CodeBadParameter {
+		t.Errorf("a made-up cursor: %+v", a)
+	}
+}
+
+// TestSyncShows checks what sync and recent contacts show of groups that their reader left,
+// joined late, or cut down.
+func TestSyncShows(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob", "late")
+	w.make(t, group.Public, "g", "bob", "alice")
+	w.make(t, group.Public, "gone", "bob", "alice")
+	w.make(t, group.Public, "kicked", "bob", "alice")
+	for _, id := range []string{"g", "gone", "kicked"} {
+		w.say(t, "bob", id, "secret", "")
+	}
+	w.accepted(t, "", g+"destroy_group", `{"GroupId":"gone"}`)
+	w.accepted(t, "", g+"create_group", `{"Type":"Public","Name":"n","GroupId":"gone","Owner_Account":"bob"}`)
+	w.accepted(t, "", g+"delete_group_member", `{"GroupId":"kicked","MemberToDel_Account":["alice"]}`)
+	w.accepted(t, "", g+"add_group_member", `{"GroupId":"g","Silence":1,"MemberList":[{"Member_Account":"late"}]}`)
+
+	all := w.syncAll(t, "alice", 10, nil)[0]
+	if len(all) != 1 || all[0].GroupID != "g" || all[0].UnreadMsgNum != 1 || all[0].LastMsg == nil || all[0].Role != "Member" || all[0].MsgFlag != "AcceptAndNotify" {
+		t.Errorf("alice's groups: %+v", all)
+	}
+	if one := w.syncAll(t, "late", 10, nil)[0][0]; one.LastMsg != nil || one.UnreadMsgNum != 0 || one.FirstMsgSeq != 2 || one.NextMsgSeq != 2 {
+		t.Errorf("what came before joining is shown: %+v", one)
+	}
+	w.accepted(t, "bob", "group_msg_recall", `{"GroupId":"g","MsgSeqList":[{"MsgSeq":1}]}`)
+	if one := w.syncAll(t, "alice", 10, nil)[0][0]; one.LastMsg == nil || one.LastMsg.IsPlaceMsg != 2 || len(one.LastMsg.MsgBody) != 0 {
+		t.Errorf("a recalled last message: %+v", one)
+	}
+	w.accepted(t, "alice", "delete_group_ramble_msg_by_seq", `{"GroupId":"g","Seqs":[1]}`)
+	if one := w.syncAll(t, "alice", 10, nil)[0][0]; one.LastMsg != nil {
+		t.Errorf("a message that its reader removed is shown: %+v", one)
+	}
+	contacts := func(want string) {
+		t.Helper()
+		raw := w.call(t, "alice", "recentcontact_get_list", `{"TimeStamp":0,"StartIndex":0,"TopTimeStamp":0,"TopStartIndex":0,"AssistFlags":0}`)
+		var list struct {
+			SessionItem []struct {
+				GroupID      string `json:"GroupId"`
+				UnreadMsgNum int64
+				LastMsg      struct{ MsgSeq group.Seq }
+			}
+		}
+		if err := json.Unmarshal(raw, &list); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, it := range list.SessionItem {
+			got += fmt.Sprintf("%s %d unread, last %d;", it.GroupID, it.UnreadMsgNum, it.LastMsg.MsgSeq)
+		}
+		if got != want {
+			t.Errorf("contacts %q, want %q", got, want)
+		}
+	}
+	contacts("")
+	w.say(t, "bob", "g", "two", "")
+	contacts("g 2 unread, last 2;")
+	w.accepted(t, "alice", "recentcontact_delete", `{"Type":2,"ToGroupid":"g"}`)
+	contacts("")
+	w.say(t, "bob", "g", "silent", `,"SendMsgControl":["NoLastMsg"]`)
+	contacts("")
+	w.say(t, "bob", "g", "three", "")
+	contacts("g 4 unread, last 4;")
+}
+
+// BenchmarkSync500 is one page for an account with 500 groups.
+func BenchmarkSync500(b *testing.B) {
+	w := newWorld(b, command.Config{})
+	w.people(b, "alice", "bob")
+	for i := range 500 {
+		id := fmt.Sprintf("g%03d", i)
+		w.make(b, group.Public, id, "bob", "alice")
+		for range 3 {
+			w.say(b, "bob", id, "hello", "")
+		}
+	}
+	for b.Loop() {
+		if raw := w.call(b, "alice", "sync", `{"Limit":100}`); len(raw) < 1000 {
+			b.Fatalf("%s", raw)
+		}
+	}
+}
