@@ -1,9 +1,11 @@
 package command_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -67,45 +69,54 @@ func TestAuthority(t *testing.T) {
 		role group.Role
 	}{{"outsider", group.NotMember}, {"member", group.OrdinaryMember}, {"admin", group.Admin}, {"owner", group.Owner}, {"", group.AppAdmin}}
 
-	w := newWorld(t, command.Config{})
-	for _, a := range []string{"outsider", "member", "admin", "owner"} {
-		w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, a))
-	}
-	n := 0
 	for _, typ := range group.Types {
-		for _, op := range operations {
-			for _, caller := range callers {
-				if caller.role == group.Admin && !typ.Rules().HasAdmins {
-					continue
-				}
-				n++
-				id, target := fmt.Sprintf("g%d", n), fmt.Sprintf("x%d", n)
-				if typ == group.Community {
-					id = group.CommunityIDPrefix + id
-				}
-				w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, target))
-				w.makeGroup(t, typ, id, target, op.operation != group.Invite)
-				before := w.dump(t)
-				path := op.command
-				if caller.name == "" {
-					path = g + path
-				}
-				got := w.must(t, caller.name, path, fmt.Sprintf(op.body, id, target))
-				want := typ.Allows(op.operation, caller.role, group.OrdinaryMember)
-				if op.command == "modify_group_member_info" && !typ.Rules().StoresMembers {
-					want = false // a room keeps nothing of its ordinary members; forbid_send_msg is for it
-				}
-				if (got.ErrorCode == 0) != want {
-					t.Errorf("%s: %s by %q: %+v, want allowed: %t", typ, op.name, caller.name, got, want)
-				}
-				if got.ErrorCode != 0 && !slices.Contains([]int{group.CodeNotPermitted, group.CodeBadParameter}, got.ErrorCode) {
-					t.Errorf("%s: %s by %q: %+v, want code %d", typ, op.name, caller.name, got, group.CodeNotPermitted)
-				}
-				if after := w.dump(t); got.ErrorCode != 0 && after != before {
-					t.Errorf("%s: %s by %q was refused and changed something", typ, op.name, caller.name)
+		t.Run(typ.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, command.Config{})
+			for _, a := range []string{"outsider", "member", "admin", "owner"} {
+				w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, a))
+			}
+			n := 0
+			for _, op := range operations {
+				for _, caller := range callers {
+					if caller.role == group.Admin && !typ.Rules().HasAdmins {
+						continue
+					}
+					n++
+					id, target := fmt.Sprintf("g%d", n), fmt.Sprintf("x%d", n)
+					if typ == group.Community {
+						id = group.CommunityIDPrefix + id
+					}
+					w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, target))
+					w.makeGroup(t, typ, id, target, op.operation != group.Invite)
+					want := typ.Allows(op.operation, caller.role, group.OrdinaryMember)
+					if op.command == "modify_group_member_info" && !typ.Rules().StoresMembers {
+						want = false // a room keeps nothing of its ordinary members; forbid_send_msg is for it
+					}
+					w.try(t, op.name, op.command, caller.name, fmt.Sprintf(op.body, id, target), want)
 				}
 			}
-		}
+		})
+	}
+}
+
+// try calls a command of groups, as an app admin ("") or a user, and checks whether it is
+// refused; then it must have changed nothing.
+func (w *world) try(t *testing.T, what, name, as, body string, want bool) {
+	t.Helper()
+	before := w.dump(t)
+	if as == "" {
+		name = g + name
+	}
+	got := w.must(t, as, name, body)
+	if (got.ErrorCode == 0) != want {
+		t.Errorf("%s by %q: %+v, want allowed: %t", what, as, got, want)
+	}
+	if got.ErrorCode != 0 && !slices.Contains([]int{group.CodeNotPermitted, group.CodeBadParameter}, got.ErrorCode) {
+		t.Errorf("%s by %q: %+v, want code %d", what, as, got, group.CodeNotPermitted)
+	}
+	if after := w.dump(t); got.ErrorCode != 0 && after != before {
+		t.Errorf("%s by %q was refused and changed something", what, as)
 	}
 }
 
@@ -245,4 +256,30 @@ func FuzzCommands(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAudit wants a line for each change that an app admin asks for, made or refused, and none
+// for what only reads or what users do.
+func TestAudit(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	var lines bytes.Buffer
+	audit := slog.New(slog.NewTextHandler(&lines, nil))
+	w.table = command.New(command.Env{Store: w.store, Pipeline: w.pipeline, Audit: audit}, command.Config{Admins: []group.Account{"administrator"}})
+	w.accepted(t, "", "im_open_login_svc/account_import", `{"UserID":"alice"}`)
+	w.must(t, "", g+"destroy_group", `{"GroupId":"nowhere"}`)
+	w.accepted(t, "", "im_open_login_svc/account_check", `{"CheckItem":[{"UserID":"alice"}]}`)
+	w.accepted(t, "alice", "create_group", `{"Type":"Public","Name":"n","GroupId":"g"}`)
+	got := strings.Split(strings.TrimSpace(lines.String()), "\n")
+	want := []string{
+		`account=administrator ip=127.0.0.1 platform=RESTAPI client="" command=im_open_login_svc/account_import group="" code=0 `,
+		`account=administrator ip=127.0.0.1 platform=RESTAPI client="" command=group_open_http_svc/destroy_group group=nowhere code=10010 `,
+	}
+	if len(got) != len(want) {
+		t.Fatalf("audit log:\n%s", lines.String())
+	}
+	for i := range want {
+		if !strings.Contains(got[i], want[i]) {
+			t.Errorf("line %d: %s\nwant %s", i+1, got[i], want[i])
+		}
+	}
 }

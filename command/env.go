@@ -126,7 +126,7 @@ type Env struct {
 	Exporter *Exporter // nil: get_history has no files
 	Stats    *Stats    // nil: getappinfo knows nothing
 	Log      *slog.Logger
-	Audit    *slog.Logger // one line for each command that may change something; nil: none
+	Audit    *slog.Logger // one line for each call of an app admin that may change something; nil: none
 }
 
 // env is an Env with everything filled in, the receiver of all handlers.
