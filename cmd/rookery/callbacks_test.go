@@ -51,31 +51,15 @@ func TestCallbacksSurviveAKill(t *testing.T) {
 	defer app.Close()
 	secret, data := "a secret of sixteen", filepath.Join(t.TempDir(), "data")
 	env := []string{"ROOKERY_APP_SECRET=" + secret, "ROOKERY_CALLBACKS_URL=" + app.URL, "ROOKERY_CALLBACKS_RETRY_PAUSE_MIN=10ms"}
-	sig, err := usersig.Generate(usersig.App{ID: 1400000001, Secret: secret}, "administrator", time.Now(), time.Hour, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var s *server
-	rest := func(command, body string) {
-		t.Helper()
-		resp, err := http.Post("http://"+s.addrs["http"]+"/v4/"+command+"?sdkappid=1400000001&identifier=administrator&contenttype=json&random=1&usersig="+url.QueryEscape(sig),
-			"application/json", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil || !strings.Contains(string(text), `"ErrorCode":0`) {
-			t.Fatalf("%s: %s %v", command, text, err)
-		}
-	}
+	ask := func(command, body string) { t.Helper(); rest(t, s, secret, command, body) }
 	s = startServer(t, env, "--data-dir", data)
-	rest("im_open_login_svc/account_import", `{"UserID":"bob"}`)
-	rest("group_open_http_svc/create_group", `{"Type":"Public","GroupId":"g1","Name":"n","Owner_Account":"bob"}`)
+	ask("im_open_login_svc/account_import", `{"UserID":"bob"}`)
+	ask("group_open_http_svc/create_group", `{"Type":"Public","GroupId":"g1","Name":"n","Owner_Account":"bob"}`)
 	down.Store(true)
 	const n = 20
 	for i := range n {
-		rest("group_open_http_svc/send_group_msg", fmt.Sprintf(`{"GroupId":"g1","From_Account":"bob","Random":%d,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}]}`, i+1))
+		ask("group_open_http_svc/send_group_msg", fmt.Sprintf(`{"GroupId":"g1","From_Account":"bob","Random":%d,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}]}`, i+1))
 	}
 	if err := s.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -113,5 +97,24 @@ func TestCallbacksSurviveAKill(t *testing.T) {
 		if !slices.Contains(commands, name) {
 			t.Errorf("the app heard %v, not %s", commands, name)
 		}
+	}
+}
+
+// rest makes a REST call as the administrator, which has to succeed.
+func rest(t *testing.T, s *server, secret, command, body string) {
+	t.Helper()
+	sig, err := usersig.Generate(usersig.App{ID: 1400000001, Secret: secret}, "administrator", time.Now(), time.Hour, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post("http://"+s.addrs["http"]+"/v4/"+command+"?sdkappid=1400000001&identifier=administrator&contenttype=json&random=1&usersig="+url.QueryEscape(sig),
+		"application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(text), `"ErrorCode":0`) {
+		t.Fatalf("%s: %s %v", command, text, err)
 	}
 }
