@@ -14,7 +14,6 @@ import (
 
 	"github.com/rookery-im/rookery/hooks/callback"
 	"github.com/rookery-im/rookery/storage"
-	"github.com/rookery-im/rookery/storage/pebble"
 )
 
 // newOutbox is the tool for after-callbacks that could not be delivered. It opens the store
@@ -38,7 +37,7 @@ func newOutboxList() *cobra.Command {
 		if *limit < 1 {
 			return fmt.Errorf("--limit: %d is below 1", *limit)
 		}
-		return withStore(flags, func(store storage.Store) error {
+		return withStore(cmd.Context(), flags, func(store storage.Store) error {
 			list := callback.Dead
 			if *waiting {
 				list = callback.Waiting
@@ -71,7 +70,7 @@ func newOutboxChange(use, short string, change func(context.Context, storage.Rec
 		if *all == (len(numbers) > 0) {
 			return errors.New("give the numbers that list shows, or --all")
 		}
-		return withStore(flags, func(store storage.Store) error {
+		return withStore(cmd.Context(), flags, func(store storage.Store) error {
 			if *all {
 				items, err := callback.Dead(cmd.Context(), store, math.MaxInt32)
 				if err != nil {
@@ -94,15 +93,12 @@ func newOutboxChange(use, short string, change func(context.Context, storage.Rec
 }
 
 // withStore opens the configured store for a tool.
-func withStore(flags configFlags, use func(storage.Store) error) error {
+func withStore(ctx context.Context, flags configFlags, use func(storage.Store) error) error {
 	cfg, err := flags.load()
 	if err != nil {
 		return err
 	}
-	if cfg.Storage.Driver != "pebble" {
-		return fmt.Errorf("storage.driver: this tool does not know %s", cfg.Storage.Driver)
-	}
-	store, err := pebble.Open(pebbleConfig(cfg, slog.New(slog.DiscardHandler)))
+	store, err := openStore(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
