@@ -35,6 +35,10 @@ test: ## run every test of every module under the race detector
 	$(if $(RACE),,@echo 'make test: no C compiler, so without the race detector' >&2)
 	@for module in $(MODULES); do (set -x; cd "$$module"; go test $(RACE) $(TESTFLAGS) ./...); done
 
+.PHONY: test-mongo-pg
+test-mongo-pg: ## run the tests of the MongoDB store on FerretDB over PostgreSQL (installs it)
+	storage/mongo/mongotest/with-postgres go test $(TESTFLAGS) -count 1 ./storage/mongo/...
+
 .PHONY: lint
 lint: ## check formatting and run the linters of .golangci.yaml
 	@for module in $(MODULES); do (set -x; cd "$$module"; $(TOOL) golangci-lint run ./...); done
