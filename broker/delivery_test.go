@@ -320,3 +320,28 @@ func TestOrderUnderLoad(t *testing.T) {
 	sending.Wait()
 	readers.Wait()
 }
+
+// A member who logs in while messages from before its joining are on their way does not get them.
+func TestMessagesFromBeforeJoining(t *testing.T) {
+	s := serve(t, serverOptions{})
+	for range 3 {
+		s.send("g1", "alice", "before")
+	}
+	s.join("g1", "carol")
+	c := s.login(5, "carol", "phone").mustSubscribe(1, "groups/+")
+	var late []hooks.Delivery
+	for seq := range group.Seq(5) {
+		late = append(late, hooks.Delivery{Message: &group.Message{Group: "g1", Seq: seq + 1, Time: 1, From: "alice", Body: group.TextBody("late")}})
+	}
+	s.b.Deliver(s.key("g1"), late)
+	tail, err := s.store.Head(t.Context(), s.key("g1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := int64(tail.Tail) + 1; seq <= 5; seq++ {
+		if e := c.wantText("late"); e.MsgSeq != seq {
+			t.Errorf("MsgSeq %d, want %d", e.MsgSeq, seq)
+		}
+	}
+	c.ping()
+}

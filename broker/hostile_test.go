@@ -112,7 +112,8 @@ func TestClientsReceiveMaximum(t *testing.T) {
 		var waiting []uint16
 		for i := range burst {
 			if len(waiting) == 5 {
-				// Nothing more may come: the next packet is the answer to a ping.
+				// Nothing more may come: not before the answer to a ping, nor written along with it.
+				c.ping()
 				c.ping()
 				for _, id := range waiting {
 					c.write(&packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: id})
