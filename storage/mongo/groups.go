@@ -111,14 +111,3 @@ func (g *groups) settle(ctx context.Context, k group.Key) error {
 	}
 	return err
 }
-
-// clear forgets every remembered head that nobody is using.
-func (g *groups) clear() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for k, st := range g.m {
-		if st.refs == 0 {
-			delete(g.m, k)
-		}
-	}
-}

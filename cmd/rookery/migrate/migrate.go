@@ -234,7 +234,7 @@ func logDigest(ctx context.Context, s storage.Enumerator, key group.Key, horizon
 	}
 	d := digest{tail: h.Tail}
 	sum := sha256.New()
-	fmt.Fprintln(sum, h.Tail, h.Epoch, h.Time)
+	write(sum, fmt.Append(nil, h.Tail, h.Epoch, h.Time))
 	var buf []byte
 	for m, err := range s.Range(ctx, key, 1, endOfLog) {
 		if err != nil {
@@ -268,6 +268,6 @@ func tableDigest(ctx context.Context, s storage.Enumerator, table string) (diges
 
 // write adds b and its length, so that two neighbours can't pass for others.
 func write(h hash.Hash, b []byte) {
-	fmt.Fprintf(h, "%d:", len(b))
-	h.Write(b)
+	_, _ = h.Write(fmt.Appendf(nil, "%d:", len(b))) // a hash takes everything
+	_, _ = h.Write(b)
 }

@@ -4,6 +4,7 @@
 package wireproxy
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func Start(tb testing.TB, uri string) *Proxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func (p *Proxy) Release() (int, error) {
 }
 
 func (p *Proxy) sendAlone(message []byte) error {
-	c, err := net.DialTimeout("tcp", p.server, 5*time.Second)
+	c, err := p.dial()
 	if err != nil {
 		return err
 	}
@@ -142,6 +143,11 @@ func (p *Proxy) sendAlone(message []byte) error {
 	return err
 }
 
+func (p *Proxy) dial() (net.Conn, error) {
+	d := net.Dialer{Timeout: 5 * time.Second}
+	return d.DialContext(context.Background(), "tcp", p.server)
+}
+
 func (p *Proxy) accept() {
 	for {
 		c, err := p.listener.Accept()
@@ -154,7 +160,7 @@ func (p *Proxy) accept() {
 		}
 		p.running.Go(func() {
 			defer p.remove(c)
-			server, err := net.Dial("tcp", p.server)
+			server, err := p.dial()
 			if err != nil {
 				return
 			}
