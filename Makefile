@@ -68,6 +68,10 @@ fuzz: ## run every fuzz target (FUZZTIME=10s each)
 crash: ## kill the real binary LIVES times under load and check every promise (LIVES=1000)
 	go test ./internal/crash -run TestKilledAtRandom -count 1 -timeout 0 -v -args -crash.lives=$(LIVES)
 
+.PHONY: push-soak
+push-soak: ## push one message to a group of 100,000 members with three devices each, killing the worker on the way
+	ROOKERY_TEST_PUSH_MEMBERS=100000 go test -v -run 'TestHugeGroup|TestMemory' ./push/dispatch
+
 .PHONY: tidy-check
 tidy-check: ## fail when a go.mod or go.sum is not tidy
 	@for module in $(MODULES) tools; do (set -x; cd "$$module"; go mod tidy -diff); done
