@@ -70,7 +70,7 @@ func serve(t *testing.T, o serverOptions) *server {
 	if err := b.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // ends before the pipeline does, not with the test
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
 	var stopped bool
@@ -88,7 +88,7 @@ func serve(t *testing.T, o serverOptions) *server {
 		case <-time.After(patience):
 			t.Error("Run did not return")
 		}
-		closing, done := context.WithTimeout(context.Background(), patience) //nolint:usetesting // the test's is over
+		closing, done := context.WithTimeout(context.Background(), patience)
 		defer done()
 		if err := s.pipeline.Close(closing); err != nil {
 			t.Errorf("pipeline: %v", err)

@@ -118,14 +118,21 @@ func (b *bench) mustSend(d *hooks.Draft) hooks.Outcome {
 	return o
 }
 
-func (b *bench) wantCode(d *hooks.Draft, code int) *group.Error {
+// wantCode wants d refused with the code.
+func (b *bench) wantCode(d *hooks.Draft, code int) {
+	b.t.Helper()
+	_ = b.refusal(d, code)
+}
+
+// refusal wants d refused with the code, and returns the text.
+func (b *bench) refusal(d *hooks.Draft, code int) string {
 	b.t.Helper()
 	o := b.Send(context.Background(), d)
 	e, ok := errors.AsType[*group.Error](o.Err)
 	if !ok || e.Code != code {
 		b.t.Fatalf("Send(%s) = %+v, want refusal %d", d.From, o, code)
 	}
-	return e
+	return e.Info
 }
 
 // stored returns the SEQs and texts in the log.
@@ -251,8 +258,8 @@ func TestAnUpdateHoldsForWhatIsStampedAfterIt(t *testing.T) {
 	if err := b.Update(t.Context(), "g1", func(tx *hooks.Tx) error { tx.SetMute("bob", until); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if e := b.wantCode(draft("bob", 2, "muted"), group.CodeMuted); !strings.Contains(e.Info, fmt.Sprint(until)) {
-		t.Errorf("refusal %q does not tell the end", e.Info)
+	if info := b.refusal(draft("bob", 2, "muted"), group.CodeMuted); !strings.Contains(info, fmt.Sprint(until)) {
+		t.Errorf("refusal %q does not tell the end", info)
 	}
 	err := b.Update(t.Context(), "g1", func(tx *hooks.Tx) error {
 		tx.SetMute("bob", 0)

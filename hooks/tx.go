@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -271,21 +272,25 @@ func (tx *Tx) mutations() []storage.Mutation {
 	case tx.created:
 		out = append(out, storage.Groups.Insert(row, tx.group), storage.Lives.Put(row, &storage.Life{Incarnation: key.Incarnation}))
 	}
+	// A table after the other, so that a store which writes run by run needs few of them; the
+	// index before what it points to, and gone after it.
+	var joined, members, gone, unjoined []storage.Mutation
 	for a, m := range tx.members {
-		if m != nil && m.Role == group.OrdinaryMember && !tx.group.Type.Rules().StoresMembers {
-			continue // the lane alone knows a room's ordinary members
-		}
-		if m == nil {
-			out = append(out, storage.Members.Delete(storage.MemberKey(key, a)), storage.Joined.Delete(storage.JoinedKey(a, key.ID)))
-			continue
-		}
-		out = append(out,
-			storage.Joined.Put(storage.JoinedKey(a, key.ID), &storage.JoinedGroup{
+		switch mk, jk := storage.MemberKey(key, a), storage.JoinedKey(a, key.ID); {
+		case m == nil:
+			gone = append(gone, storage.Members.Delete(mk))
+			unjoined = append(unjoined, storage.Joined.Delete(jk))
+		case m.Role == group.OrdinaryMember && !tx.group.Type.Rules().StoresMembers:
+			// The lane alone knows a room's ordinary members.
+		default:
+			joined = append(joined, storage.Joined.Put(jk, &storage.JoinedGroup{
 				ID: key.ID, Incarnation: key.Incarnation, Type: tx.group.Type,
 				JoinTime: m.JoinTime, JoinSeq: m.JoinSeq, Receive: m.Receive, Role: m.Role,
-			}),
-			storage.Members.Put(storage.MemberKey(key, a), m))
+			}))
+			members = append(members, storage.Members.Put(mk, m))
+		}
 	}
+	out = slices.Concat(out, joined, members, gone, unjoined)
 	for a, until := range tx.mutes {
 		if mk := storage.MemberKey(key, a); until == 0 {
 			out = append(out, storage.Mutes.Delete(mk))

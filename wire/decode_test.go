@@ -80,7 +80,7 @@ type request struct {
 	Role    role                       `json:"Role"`
 	Lit     json.Number                `json:"Lit"`
 	Hidden  string                     `json:"-"`
-	private string
+	private string                     //nolint:unused // that it is there and left alone is the point
 }
 
 func TestUnmarshal(t *testing.T) {

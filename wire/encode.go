@@ -103,7 +103,7 @@ func (f *field) omits(v reflect.Value) bool {
 		}
 	}
 	if f.flags&flagOmitZero != 0 {
-		if z, ok := v.Interface().(interface{ IsZero() bool }); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
+		if z, ok := reflect.TypeAssert[interface{ IsZero() bool }](v); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
 			return z.IsZero()
 		}
 		return v.IsZero()

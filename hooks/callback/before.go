@@ -150,10 +150,10 @@ func parse(raw json.RawMessage) (answer, error) {
 
 // verdict is what an answer means for a message.
 func verdict(a answer) hooks.Verdict {
-	switch {
-	case a.Code == 0:
+	switch a.Code {
+	case 0:
 		return hooks.Verdict{Body: a.Body, CloudCustomData: a.CloudCustomData}
-	case a.Code == 2:
+	case 2:
 		return hooks.Verdict{Drop: true}
 	}
 	return hooks.Verdict{Refuse: refusal(a)}

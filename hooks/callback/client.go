@@ -132,7 +132,7 @@ func (c *Client) exchange(ctx context.Context, name string, body []byte, from ho
 		}
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read as far as it is wanted
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // a short one is read so that the connection is used again
 		return nil, fmt.Errorf("%w: HTTP status %d", errAnswer, resp.StatusCode)

@@ -72,7 +72,7 @@ type Server struct {
 // Start starts a server on a folder. It is stopped when the test ends.
 func Start(tb testing.TB, dir string) *Server {
 	tb.Helper()
-	s, err := start(context.Background(), dir, "127.0.0.1:0") //nolint:usetesting // cleanups still need the server when tb's context has ended
+	s, err := start(context.Background(), dir, "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func Start(tb testing.TB, dir string) *Server {
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	address, _, _ := strings.Cut(strings.TrimPrefix(s.URI, "mongodb://"), "/")
-	again, err := start(context.Background(), s.dir, address) //nolint:usetesting // as in Start
+	again, err := start(context.Background(), s.dir, address)
 	if err != nil {
 		tb.Fatal(err)
 	}
