@@ -96,7 +96,10 @@ func (l *lane) stamp() *batch {
 			break
 		}
 		if s.requeued > 0 && s.keyed { // the log was read again since: it may hold this message by now
-			if o, ok := l.st.dups.find(s.key, now); ok {
+			// Found by its key; without a Random and without DUP that may be an earlier one that
+			// was just as equal, which its id tells apart.
+			o, ok := l.st.dups.find(s.key, now)
+			if ok && (s.draft.HasRandom || s.draft.Repeated || o.ID == s.draft.ID) {
 				l.end(s, o)
 				continue
 			}
