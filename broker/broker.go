@@ -29,6 +29,7 @@ type Broker struct {
 	registry *registry
 	limits   *limits
 	metrics  *metrics
+	flusher  *flusher
 	serial   atomic.Uint64 // of logins
 
 	// ctx ends when nothing may be begun any more: at the end of Run's drain.
@@ -58,6 +59,7 @@ func New(cfg Config, store storage.Records, v verifier, log *slog.Logger) (*Brok
 		registry: newRegistry(), metrics: newMetrics(), conns: make(map[*conn]struct{}), allDone: make(chan struct{}, 1),
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
+	b.flusher = newFlusher(b.metrics)
 	b.limits = newLimits(&b.cfg)
 	caps := mqtt.NewDefaultServerCapabilities()
 	caps.MaximumClientWritesPending = 1 // nothing goes through mochi's queues

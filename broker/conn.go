@@ -7,17 +7,19 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // A conn is one connection: the net.Conn that mochi reads from and writes to, with a write
-// queue of our own. Nobody ever waits for the client but the goroutine that writes to it, and
-// that one exists only while something is to be written.
+// queue of our own. Nobody ever waits for the client but a goroutine that writes to it, and
+// that one exists only while the client does not take what is to be written.
 //
-// Lock order: user.mu, room.mu, conn.mu.
+// Lock order: user.mu, room.mu, conn.mu, flusher.mu.
 type conn struct {
 	b       *Broker
 	nc      net.Conn
+	raw     syscall.RawConn // of nc, if it can be written to without waiting; else nil
 	addr    netip.Addr
 	session *session // set at login by the reader, which is the only one to use it before then
 
@@ -37,7 +39,7 @@ type conn struct {
 	state    connState
 	cause    endCause
 	told     bool          // mochi has written a DISCONNECT
-	flushing bool          // a goroutine writes
+	flushing bool          // the flusher or a goroutine writes, or is about to
 	flushed  chan struct{} // closed when none does, if not nil
 	control  []byte        // packets that are no deliveries; written first
 	items    []item        // deliveries; items[head:] wait
@@ -197,8 +199,15 @@ func (c *conn) say(packets []byte) {
 	c.start()
 }
 
-// put appends the frames from ≤ i < to of f. mu is held.
+// put appends the frames from ≤ i < to of f and has them written. mu is held.
 func (c *conn) put(f *frames, from, to uint32) {
+	c.enqueue(f, from, to)
+	c.start()
+}
+
+// enqueue appends the frames from ≤ i < to of f. What was due to be written before is for
+// the caller. mu is held.
+func (c *conn) enqueue(f *frames, from, to uint32) {
 	if c.state != connOpen || from == to {
 		return
 	}
@@ -216,7 +225,6 @@ func (c *conn) put(f *frames, from, to uint32) {
 	} else {
 		c.items = append(c.items, item{f, from, to})
 	}
-	c.start()
 }
 
 // waits counts bytes of deliveries in (or, below zero, out). mu is held.
@@ -236,9 +244,7 @@ func (c *conn) putFitting(f *frames, from, to uint32) {
 	}
 	if c.queued+len(c.control) > c.b.cfg.SlowConsumerBytes {
 		c.slow()
-		return
 	}
-	c.start()
 }
 
 // drop takes the frames of a room out of the queue.
@@ -263,13 +269,21 @@ func (c *conn) slow() {
 	c.endLocked(endSlow, codeQuota, "too slow: read what you missed from history")
 }
 
-// start lets a goroutine write if there is something that may be written now. mu is held.
+// start has what is due written. mu is held.
 func (c *conn) start() {
+	if c.due() {
+		c.b.flusher.write(&c.b.flusher.own, c)
+	}
+}
+
+// due reports whether there is something that may be written now and nobody writes. Then it
+// is for the caller to hand the connection to the flusher. mu is held.
+func (c *conn) due() bool {
 	if c.flushing || c.state == connDead || !c.writable() {
-		return
+		return false
 	}
 	c.flushing = true
-	go c.flush()
+	return true
 }
 
 func (c *conn) writable() bool {
@@ -281,41 +295,61 @@ func (c *conn) writable() bool {
 
 var flushBuffers = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
 
-// flush writes until nothing is left that may be written. There is one at a time for a
+// flush writes rest, which may lie in buf, and then until nothing is left that may be
+// written. It waits for the client, in a goroutine of its own. There is one at a time for a
 // connection; the connection's serve waits for it.
-func (c *conn) flush() {
-	buf := flushBuffers.Get().(*[]byte)
+func (c *conn) flush(buf *[]byte, rest []byte) {
+	if buf == nil {
+		buf = flushBuffers.Get().(*[]byte)
+	}
+	out, sent := rest, 0
 	c.mu.Lock()
 	for c.state != connDead {
-		out, sent := c.fill((*buf)[:0])
 		if len(out) == 0 {
-			break
+			if out, sent = c.fill((*buf)[:0]); len(out) == 0 {
+				break
+			}
+			*buf = out
+			c.b.metrics.written(1, len(out), sent)
 		}
-		*buf = out
 		err := c.armWrite()
 		c.mu.Unlock()
 		if err == nil {
 			_, err = c.nc.Write(out)
 		}
-		c.b.metrics.written(len(out), sent)
+		out = nil
 		c.mu.Lock()
 		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) && c.state == connOpen {
-				c.b.metrics.slow.Add(1)
-				c.endLocked(endSlow, 0, "")
-			}
-			c.endLocked(endNetwork, 0, "")
-			c.state, c.control = connDead, nil
+			c.writeFailed(err)
 		}
 	}
+	if c.state == connOpen && c.raw != nil { // the flusher sets none, and must not meet an old one
+		c.wdead = time.Time{}
+		_ = c.nc.SetWriteDeadline(c.wdead)
+	}
+	c.flushEnds()
+	c.mu.Unlock()
+	if cap(*buf) <= 2*flushBytes {
+		flushBuffers.Put(buf)
+	}
+}
+
+// writeFailed ends a connection that cannot be written to. mu is held.
+func (c *conn) writeFailed(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.state == connOpen {
+		c.b.metrics.slow.Add(1)
+		c.endLocked(endSlow, 0, "")
+	}
+	c.endLocked(endNetwork, 0, "")
+	c.state, c.control = connDead, nil
+}
+
+// flushEnds says that nobody writes any more. mu is held.
+func (c *conn) flushEnds() {
 	c.flushing = false
 	if c.flushed != nil {
 		close(c.flushed)
 		c.flushed = nil
-	}
-	c.mu.Unlock()
-	if cap(*buf) <= 2*flushBytes {
-		flushBuffers.Put(buf)
 	}
 }
 

@@ -57,6 +57,7 @@ type run struct {
 	things []thing
 	pub    *published
 	lowest group.Seq // of the messages with a SEQ
+	woken  []*conn   // have something to be written, and the flusher does not know yet
 }
 
 // flush sends the run to all members.
@@ -71,6 +72,7 @@ func (r *run) flush() {
 			r.send(m)
 		}
 		rm.mu.Unlock()
+		r.wake(rm)
 	}
 	r.things, r.pub = nil, nil
 }
@@ -91,6 +93,7 @@ func (r *run) sendTo(accounts []group.Account) {
 			}
 			rm.mu.Unlock()
 		}
+		r.wake(rm)
 	}
 	r.things, r.pub = nil, nil
 }
@@ -135,9 +138,12 @@ func (r *run) send(m member) {
 		if sub := s.to(r.key.ID); sub != 0 && c.state == connOpen {
 			f := r.frames(c.version == 5, sub.qos())
 			if all && sub&noLocal == 0 {
-				c.put(f, 0, uint32(len(r.things)))
+				c.enqueue(f, 0, uint32(len(r.things)))
 			} else {
 				r.sendSome(s, m, sub, f)
+			}
+			if c.due() {
+				r.wakes(c)
 			}
 		}
 		c.mu.Unlock()
@@ -156,7 +162,26 @@ func (r *run) sendSome(s *session, m member, sub subscription, f *frames) {
 				continue
 			}
 		}
-		s.conn.put(f, uint32(i), uint32(i)+1)
+		s.conn.enqueue(f, uint32(i), uint32(i)+1)
+	}
+}
+
+// wakes has the connection written to: with TCP connections, together with others. Its lock is held.
+func (r *run) wakes(c *conn) {
+	if c.raw == nil {
+		go c.flush(nil, nil)
+		return
+	}
+	if r.woken = append(r.woken, c); len(r.woken) == sliceLen {
+		r.wake(r.pub.room)
+	}
+}
+
+// wake tells the flusher who has something to be written because of the room.
+func (r *run) wake(rm *room) {
+	if len(r.woken) > 0 {
+		r.b.flusher.add(&rm.line, r.woken)
+		r.woken = r.woken[:0]
 	}
 }
 

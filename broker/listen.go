@@ -120,6 +120,8 @@ func (b *Broker) take(d door, nc net.Conn) {
 	}
 	if d.name == "tls" {
 		c.nc = tls.Server(nc, b.cfg.TLS) // shakes hands at the first read, within the same deadline
+	} else {
+		c.raw = rawConn(nc)
 	}
 	if !b.launch(func() { b.serve(c) }) {
 		b.leave(c)

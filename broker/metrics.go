@@ -39,9 +39,9 @@ func (m *metrics) refused(code byte) {
 	}
 }
 
-// written counts one write.
-func (m *metrics) written(bytes, deliveries int) {
-	m.writes.Add(1)
+// written counts writes.
+func (m *metrics) written(writes, bytes, deliveries int) {
+	m.writes.Add(int64(writes))
 	m.sentBytes.Add(int64(bytes))
 	m.sent.Add(int64(deliveries))
 }

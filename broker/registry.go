@@ -64,6 +64,8 @@ type room struct {
 	members []member
 	index   map[*user]int // where a user is; kept only while the room is large
 	dead    bool          // it was empty and is not in the registry any more
+
+	line line // guarded by flusher.mu
 }
 
 // A member is one online member of a room: since<<8 | receive option.
