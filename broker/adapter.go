@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -78,7 +79,10 @@ func (a *adapter) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Pack
 	case packets.Disconnect:
 		// An interval here may be legal, since the client asked for one at CONNECT; mochi
 		// would compare it with the zero that it was given.
-		pk.Properties.SessionExpiryIntervalFlag = false
+		if pk.Properties.SessionExpiryIntervalFlag {
+			s.changeExpiry(pk.Properties.SessionExpiryInterval)
+			pk.Properties.SessionExpiryIntervalFlag = false
+		}
 		if pk.ReasonCode == codeSuccess {
 			s.will = nil // [MQTT-3.14.4-3]
 		}
@@ -98,9 +102,13 @@ func (a *adapter) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Pac
 	}
 	if cl.Properties.ProtocolVersion < 5 {
 		pk.ReasonCode = returnCode(pk.ReasonCode)
-		return pk
 	}
-	if pk.ReasonCode >= codeUnspecified {
+	var expiry time.Duration
+	pk.SessionPresent = false
+	if s := cl.Net.Conn.(*conn).session; s != nil && s.durable != nil && pk.ReasonCode == codeSuccess {
+		pk.SessionPresent, expiry = s.durable.present, s.granted
+	}
+	if cl.Properties.ProtocolVersion < 5 || pk.ReasonCode >= codeUnspecified {
 		return pk
 	}
 	p := &pk.Properties
@@ -109,7 +117,7 @@ func (a *adapter) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Pac
 	p.SharedSubAvailableFlag, p.SharedSubAvailable = true, 0
 	p.SubIDAvailableFlag, p.SubIDAvailable = true, 0
 	p.WildcardSubAvailableFlag, p.WildcardSubAvailable = true, 1
-	p.SessionExpiryIntervalFlag, p.SessionExpiryInterval = true, 0
+	p.SessionExpiryIntervalFlag, p.SessionExpiryInterval = true, uint32(expiry/time.Second)
 	return pk
 }
 

@@ -20,6 +20,9 @@ type Broker struct {
 	cfg       Config
 	log       *slog.Logger
 	store     storage.Records
+	history   history // nil: sessions end with their connections
+	durables  durables
+	replays   chan struct{} // a token for each session that reads history now
 	verifier  verifier
 	submitter submitter
 	rpc       RPC
@@ -58,6 +61,11 @@ func New(cfg Config, store storage.Records, v verifier, log *slog.Logger) (*Brok
 		cfg: cfg.withDefaults(), log: log, store: store, verifier: v,
 		registry: newRegistry(), metrics: newMetrics(), conns: make(map[*conn]struct{}), allDone: make(chan struct{}, 1),
 	}
+	if h, ok := store.(history); ok && b.cfg.SessionExpiry > 0 {
+		b.history = h
+	}
+	b.durables.held = make(map[deviceKey]*hold)
+	b.replays = make(chan struct{}, maxReplays)
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.flusher = newFlusher(b.metrics)
 	b.limits = newLimits(&b.cfg)
@@ -115,6 +123,9 @@ func (b *Broker) Run(ctx context.Context) error {
 			}
 			b.accept(d, func(nc net.Conn) { b.take(d, nc) })
 		})
+	}
+	if b.history != nil {
+		b.running.Go(b.keepSessions)
 	}
 	var err error
 	select {

@@ -40,6 +40,12 @@ type Config struct {
 	DrainTimeout           time.Duration // how long Run waits for outcomes when it ends; zero: 5 s
 	StoreTimeout           time.Duration // how long a login waits for the store; zero: 10 s
 
+	// SessionExpiry is the longest that a session is kept for a client that is away, and how
+	// long for an MQTT 3.1.1 client with clean session 0. Zero: sessions end with their connections.
+	SessionExpiry   time.Duration
+	SessionsPerUser int // kept; past it the one that was unused longest ends; zero: 10
+	ReplayLimit     int // messages of a group that are sent when a session resumes: the newest; zero: 100
+
 	// NoAutoCreate refuses users without an account instead of creating it.
 	NoAutoCreate bool
 	// LoginPolicy says which devices of a user may be online together; zero: any.
@@ -77,6 +83,8 @@ func (c Config) withDefaults() Config {
 	set(&c.RPCTimeout, 10*time.Second)
 	set(&c.DrainTimeout, 5*time.Second)
 	set(&c.StoreTimeout, 10*time.Second)
+	set(&c.SessionsPerUser, 10)
+	set(&c.ReplayLimit, 100)
 	set(&c.LoginPolicy, AnyDevices)
 	return c
 }
@@ -108,6 +116,8 @@ func (c Config) Validate() error {
 		{"SlowConsumerBytes", c.SlowConsumerBytes},
 		{"Subscriptions", c.Subscriptions},
 		{"RPCPending", c.RPCPending},
+		{"SessionsPerUser", c.SessionsPerUser},
+		{"ReplayLimit", c.ReplayLimit},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("broker: %s: %d is negative", f.name, f.value))

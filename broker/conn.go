@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rookery-im/rookery/group"
 )
 
 // A conn is one connection: the net.Conn that mochi reads from and writes to, with a write
@@ -44,7 +46,8 @@ type conn struct {
 	control  []byte        // packets that are no deliveries; written first
 	items    []item        // deliveries; items[head:] wait
 	head     int
-	queued   int // bytes of items
+	queued   int           // bytes of items
+	room     chan struct{} // closed when items have got short, or it is over, if not nil
 	window   window
 	wdead    time.Time // the write deadline
 }
@@ -115,7 +118,7 @@ func (c *conn) scan(p []byte) int {
 		moved = c.window.ack(id) || moved
 	})
 	if moved {
-		c.start()
+		c.windowMoved()
 	}
 	if locked {
 		c.mu.Unlock()
@@ -127,9 +130,25 @@ func (c *conn) scan(p []byte) int {
 func (c *conn) ackedOne(id uint16) {
 	c.mu.Lock()
 	if c.window.ack(id) {
-		c.start()
+		c.windowMoved()
 	}
 	c.mu.Unlock()
+}
+
+// windowMoved goes on when the client has acknowledged. mu is held.
+func (c *conn) windowMoved() {
+	if d := c.durable(); d != nil {
+		d.acknowledged(c.window.next - c.window.oldest)
+	}
+	c.start()
+}
+
+// durable returns the session that outlives the connection, or nil. mu is held.
+func (c *conn) durable() *durable {
+	if c.session == nil {
+		return nil
+	}
+	return c.session.durable
 }
 
 // armRead sets the keep alive's deadline if a packet has ended since it was set. It is set an
@@ -182,6 +201,9 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, errClosing
 	}
 	c.say(p)
+	if s := c.session; s != nil && p[0]>>4 == typeConnack && s.durable != nil && s.durable.restored != nil {
+		c.b.resume(s)
+	}
 	c.told = c.told || p[0]>>4 == typeDisconnect
 	return len(p), nil
 }
@@ -230,6 +252,10 @@ func (c *conn) enqueue(f *frames, from, to uint32) {
 // waits counts bytes of deliveries in (or, below zero, out). mu is held.
 func (c *conn) waits(n int) {
 	c.queued += n
+	if c.room != nil && c.queued <= c.b.cfg.SlowConsumerBytes/4 {
+		close(c.room)
+		c.room = nil
+	}
 	c.b.metrics.queued.Add(int64(n))
 }
 
@@ -374,7 +400,14 @@ func (c *conn) fill(buf []byte) (_ []byte, sent int) {
 		base := len(buf) - start
 		buf = append(buf, it.f.buf[start:it.f.start(it.from+n)]...)
 		if it.f.ids != nil {
-			for _, at := range it.f.ids[it.from : it.from+n] {
+			for i, at := range it.f.ids[it.from : it.from+n] {
+				if d := c.durable(); d != nil {
+					var seq group.Seq
+					if it.f.seqs != nil {
+						seq = it.f.seqs[int(it.from)+i]
+					}
+					d.sent(it.f.room, seq)
+				}
 				id := c.window.take()
 				buf[base+int(at)], buf[base+int(at)+1] = byte(id>>8), byte(id)
 			}
@@ -433,8 +466,8 @@ func (c *conn) endLocked(cause endCause, code byte, reason string) {
 	}
 	clear(c.items)
 	c.items, c.head = nil, 0
-	c.waits(-c.queued)
-	c.start() // before the state forbids it
+	c.waits(-c.queued) // wakes who waits for room, too
+	c.start()          // before the state forbids it
 	c.state = connClosing
 	now := time.Now()
 	_ = c.nc.SetWriteDeadline(now.Add(lingerTime))

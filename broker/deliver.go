@@ -116,8 +116,10 @@ func (r *run) prepare(rm *room) {
 func (r *run) frames(v5 bool, qos byte) *frames {
 	if r.pub.payloads == nil {
 		r.pub.payloads = make([][]byte, len(r.things))
+		r.pub.seqs = make([]group.Seq, len(r.things))
 		for i, t := range r.things {
 			if t.message != nil {
+				r.pub.seqs[i] = t.message.Seq
 				r.pub.payloads[i] = appendMessage(nil, t.message)
 			} else {
 				r.pub.payloads[i] = encodeEvent(t.event.Name, r.key.ID, t.event.Body)
@@ -137,7 +139,9 @@ func (r *run) send(m member) {
 		c.mu.Lock()
 		if sub := s.to(r.key.ID); sub != 0 && c.state == connOpen {
 			f := r.frames(c.version == 5, sub.qos())
-			if all && sub&noLocal == 0 {
+			if d := s.durable; d != nil && sub.qos() > 0 {
+				r.sendDurable(s, d, m, sub, f)
+			} else if all && sub&noLocal == 0 {
 				c.enqueue(f, 0, uint32(len(r.things)))
 			} else {
 				r.sendSome(s, m, sub, f)
@@ -153,14 +157,34 @@ func (r *run) send(m member) {
 // sendSome queues what of the run the session is to see.
 func (r *run) sendSome(s *session, m member, sub subscription, f *frames) {
 	for i, t := range r.things {
-		if msg := t.message; msg != nil {
-			if msg.Seq > 0 && msg.Seq <= m.since() || !m.receive().Delivers(mentions(msg, m.u.account)) {
-				continue
+		if t.message == nil || s.wants(t.message, m, sub) {
+			s.conn.enqueue(f, uint32(i), uint32(i)+1)
+		}
+	}
+}
+
+// sendDurable queues what of the run a session that outlives its connection is to see. What
+// it has to see after its history is left to whoever reads that.
+func (r *run) sendDurable(s *session, d *durable, m member, sub subscription, f *frames) {
+	p := d.of(r.key, m.since())
+	for i, t := range r.things {
+		if t.message != nil && !s.wants(t.message, m, sub) {
+			continue
+		}
+		switch seq := f.seqs[i]; {
+		case seq > 0 && p.behind:
+			p.missed = max(p.missed, seq)
+			continue
+		case p.behind:
+			if len(p.late) == maxLate {
+				p.late = p.late[1:]
 			}
-			// [MQTT-3.8.3-3]: the same client identifier, which is scoped by the account.
-			if sub&noLocal != 0 && msg.From == m.u.account && msg.Again.Client == s.device {
-				continue
-			}
+			p.late = append(p.late, flown{f, uint32(i)})
+			continue
+		case seq > 0 && seq <= p.queued:
+			continue
+		case seq > 0:
+			p.queued = seq
 		}
 		s.conn.enqueue(f, uint32(i), uint32(i)+1)
 	}
@@ -183,6 +207,15 @@ func (r *run) wake(rm *room) {
 		r.b.flusher.add(&rm.line, r.woken)
 		r.woken = r.woken[:0]
 	}
+}
+
+// wants reports whether a member's session is to see a message of which it is a receiver.
+func (s *session) wants(msg *group.Message, m member, sub subscription) bool {
+	if msg.Seq > 0 && msg.Seq <= m.since() || !m.receive().Delivers(mentions(msg, m.u.account)) {
+		return false
+	}
+	// [MQTT-3.8.3-3]: the same client identifier, which is scoped by the account.
+	return sub&noLocal == 0 || msg.From != m.u.account || msg.Again.Client != s.device
 }
 
 func mentions(m *group.Message, a group.Account) bool {

@@ -1,14 +1,17 @@
 package broker
 
+import "github.com/rookery-im/rookery/group"
+
 // frames is a run of PUBLISH packets, encoded once for one version of MQTT and one QoS, and
 // shared by the queues of all who get them. It is never changed; the packet identifiers in
 // it are zero and filled in where it is written.
 type frames struct {
 	buf     []byte
-	ends    []uint32 // where each packet ends
-	ids     []uint32 // where each packet's identifier is; nil at QoS 0
-	longest int      // bytes of the longest packet
-	room    *room    // nil for an inbox
+	ends    []uint32    // where each packet ends
+	ids     []uint32    // where each packet's identifier is; nil at QoS 0
+	longest int         // bytes of the longest packet
+	room    *room       // nil for an inbox
+	seqs    []group.Seq // of the messages in it, 0 for what has none; nil for an inbox
 }
 
 // add encodes one more packet. It is for whoever makes the frames.
@@ -54,6 +57,7 @@ type published struct {
 	topic    string
 	props    []byte // MQTT 5 properties
 	payloads [][]byte
+	seqs     []group.Seq
 	made     [2][2]*frames // by MQTT 5 or not, QoS
 }
 
@@ -65,7 +69,7 @@ func (p *published) frames(v5 bool, qos byte) *frames {
 	if f := p.made[v][qos]; f != nil {
 		return f
 	}
-	f := &frames{room: p.room, ends: make([]uint32, 0, len(p.payloads))}
+	f := &frames{room: p.room, seqs: p.seqs, ends: make([]uint32, 0, len(p.payloads))}
 	size := 0
 	for _, b := range p.payloads {
 		size += len(b) + len(p.topic) + 16

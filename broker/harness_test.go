@@ -48,6 +48,7 @@ type serverOptions struct {
 	submit   submitter // instead of the pipeline
 	rpc      RPC
 	onState  func(StateChange)
+	store    *storagetest.Memory // of a server that was before; nil: a new one
 }
 
 func serve(t *testing.T, o serverOptions) *server {
@@ -55,7 +56,10 @@ func serve(t *testing.T, o serverOptions) *server {
 	if o.cfg.TCPAddr == "" {
 		o.cfg.TCPAddr = "127.0.0.1:0"
 	}
-	s := &server{t: t, store: storagetest.NewMemory()}
+	s := &server{t: t, store: o.store}
+	if s.store == nil {
+		s.store = storagetest.NewMemory()
+	}
 	s.pipeline = hooks.New(s.store, o.pipeline, slog.New(slog.DiscardHandler))
 	b, err := New(o.cfg, s.store, usersig.NewVerifier(testApp), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -95,6 +99,9 @@ func serve(t *testing.T, o serverOptions) *server {
 		}
 	}
 	t.Cleanup(s.stop)
+	if o.store != nil {
+		return s
+	}
 	for _, a := range []group.Account{"alice", "bob", "carol"} {
 		if err := s.store.Apply(t.Context(), storage.Accounts.Put(storage.AccountKey(a), &group.Profile{Account: a})); err != nil {
 			t.Fatal(err)

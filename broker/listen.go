@@ -187,6 +187,7 @@ func (b *Broker) leave(c *conn) {
 func (b *Broker) endSession(s *session) {
 	b.metrics.sessions.Add(-1)
 	s.detach()
+	b.closeSession(s)
 	if s.conn.cause != endShutdown {
 		b.sendWill(s)
 	}

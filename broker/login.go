@@ -81,6 +81,10 @@ func (b *Broker) login(c *conn, cl *mqtt.Client, pk *packets.Packet) *refusal {
 		return refuse(codeUnavailable, 3, codeLoginTimeout, "the store does not answer, try again")
 	}
 	s.user = u
+	if no = b.openSession(ctx, s, pk); no != nil {
+		b.registry.release(u)
+		return no
+	}
 	b.establish(s, cl, pk)
 	return nil
 }

@@ -4,6 +4,7 @@ import "encoding/binary"
 
 // The packet types and reason codes that we write ourselves.
 const (
+	typeConnack    = 2
 	typePublish    = 3
 	typePuback     = 4
 	typePubrec     = 5

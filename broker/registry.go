@@ -232,6 +232,7 @@ func (r *registry) change(key group.Key, c *hooks.MemberChange) {
 		r.remove(rm, u)
 		for _, s := range *u.sessions.Load() {
 			s.conn.drop(rm)
+			s.left(key.ID)
 		}
 	}
 }

@@ -31,6 +31,8 @@ type session struct {
 	resumed   chan struct{}
 	exactly   map[uint16]exactlyOnce // QoS 2, by packet identifier; guarded by conn.mu
 	rpc       atomic.Int32           // requests under way
+	durable   *durable               // nil: the session ends with the connection; set before login is over
+	granted   time.Duration          // the session expiry that CONNACK tells; set with durable
 	detached  bool                   // guarded by user.mu
 	outdone   bool                   // another login has displaced it; guarded by user.mu until the end
 	displaced []string               // platforms of the sessions that this login has displaced

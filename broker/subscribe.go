@@ -33,6 +33,11 @@ func (s *session) subscribe(pk *packets.Packet) error {
 			}
 		}
 	}
+	if s.unremembered() {
+		if err := s.remember(); err != nil {
+			return err
+		}
+	}
 	s.conn.mu.Lock()
 	s.conn.say(s.conn.appendCodes(nil, typeSuback, pk.PacketID, codes, reason))
 	s.conn.mu.Unlock()
@@ -66,12 +71,55 @@ func (s *session) subscribeTo(f *packets.Subscription) (code byte, reason string
 	default:
 		return codeNotAuthorized, "subscribe to groups/{GroupId}, groups/+ or users/{UserID}"
 	}
+	var bases map[group.Key]group.Seq
+	if s.durable != nil && sub.qos() > 0 && (t.kind == groupTopic || t.kind == allGroups) {
+		if bases, err = s.bases(t); err != nil {
+			return codeImplementation, "the store does not answer, try again"
+		}
+	}
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
+	had := s.subscribed(t)
 	if !s.keep(t, sub) {
 		return codeQuota, "too many topic filters on one connection"
 	}
+	if d := s.durable; d != nil {
+		for key, tail := range bases {
+			d.of(key, tail)
+		}
+		if had != sub {
+			d.unremembered = true
+		}
+		if had.qos() > sub.qos() {
+			d.prune(s)
+		}
+	}
 	return sub.qos(), ""
+}
+
+// subscribed returns what was granted for exactly this filter. conn.mu is held.
+func (s *session) subscribed(t topic) subscription {
+	switch t.kind {
+	case allGroups:
+		return s.all
+	case inboxTopic:
+		return s.inbox
+	case groupTopic:
+		return s.groups[t.group]
+	case replyTopic:
+		return s.replies[t.below]
+	}
+	return 0
+}
+
+// unremembered reports whether the session's subscriptions are not what the store has.
+func (s *session) unremembered() bool {
+	if s.durable == nil {
+		return false
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.durable.unremembered
 }
 
 // keep stores a subscription, or reports false if there are too many. conn.mu is held.
@@ -109,10 +157,21 @@ func (s *session) unsubscribe(pk *packets.Packet) error {
 	}
 	codes := make([]byte, len(pk.Filters))
 	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
 	for i, f := range pk.Filters {
 		codes[i] = s.forget(f.Filter)
+		if d := s.durable; d != nil && codes[i] == codeSuccess {
+			d.prune(s)
+			d.unremembered = true
+		}
 	}
+	s.conn.mu.Unlock()
+	if s.unremembered() {
+		if err := s.remember(); err != nil {
+			return err
+		}
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
 	s.conn.say(s.conn.appendCodes(nil, typeUnsuback, pk.PacketID, codes, ""))
 	return nil
 }

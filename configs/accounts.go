@@ -13,5 +13,5 @@ type Accounts struct {
 type Sessions struct {
 	Expiry      time.Duration `yaml:"expiry" default:"168h" min:"0s" max:"8760h" doc:"The longest session expiry; MQTT 3.1.1 sessions (clean session 0) live this long. 0: no sessions."`
 	PerUser     int           `yaml:"per_user" default:"10" min:"1" max:"1000" unit:"sessions" doc:"The most sessions kept for one user; past it the one unused longest ends."`
-	ReplayLimit int           `yaml:"replay_limit" default:"100" min:"0" max:"100000" unit:"messages per group" doc:"How many missed messages of a group are sent when a session resumes: the newest; the client pulls what lies before."`
+	ReplayLimit int           `yaml:"replay_limit" default:"100" min:"1" max:"100000" unit:"messages per group" doc:"How many missed messages of a group are sent when a session resumes: the newest; the client pulls what lies before."`
 }

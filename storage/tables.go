@@ -53,6 +53,11 @@ var (
 	Views = Table[View]{"views"}
 	// Contacts: {account}{id}. Conversations that an account deleted from its recent contacts.
 	Contacts = Table[DeletedContact]{"contacts"}
+	// Sessions: {account}{device}. What MQTT keeps for a client that is away. Written by the
+	// connection that holds the session.
+	Sessions = Table[Session]{"sessions"}
+	// SessionMarks: {account}{device}{id}. How far a session has come in a group; written with Sessions.
+	SessionMarks = Table[SessionMark]{"sessionmarks"}
 	// Days: {YYYYMMDD}. What was counted on that day.
 	Days = Table[Day]{"days"}
 	// Callbacks: {kind}{name}{number}. After-callbacks that are to be sent, in one queue for each

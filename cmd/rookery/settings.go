@@ -158,6 +158,9 @@ func brokerConfig(cfg *configs.Config, cert *tls.Config) broker.Config {
 		RPCTimeout:             l.RPCTimeout,
 		DrainTimeout:           drainTimeout(cfg),
 		StoreTimeout:           cfg.Pipeline.StoreWait,
+		SessionExpiry:          cfg.Sessions.Expiry,
+		SessionsPerUser:        cfg.Sessions.PerUser,
+		ReplayLimit:            cfg.Sessions.ReplayLimit,
 		NoAutoCreate:           !cfg.Accounts.AutoCreate,
 		LoginPolicy:            broker.LoginPolicy(cfg.Accounts.LoginPolicy),
 	}
