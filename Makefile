@@ -12,6 +12,7 @@ RACE      ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1x
+CHAOS     ?= 60s
 LIVES     ?= 1000
 
 # The product's module and those nested in it, but not tools, which has no code.
@@ -63,6 +64,10 @@ fuzz: ## run every fuzz target (FUZZTIME=10s each)
 			(set -x; cd "$$dir"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); \
 		done; \
 	done
+
+.PHONY: chaos
+chaos: ## spoil the connections of 20 clients for CHAOS and compare what they saw (CHAOS=60s)
+	go test $(RACE) ./client -run TestChaos -count 1 -timeout 0 -v -args -client.chaos=$(CHAOS)
 
 .PHONY: crash
 crash: ## kill the real binary LIVES times under load and check every promise (LIVES=1000)

@@ -1,0 +1,155 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/rookery-im/rookery/group"
+)
+
+// A Conversation is what the client knows of a group that the account is in. After OnRefresh it
+// is what the server says; from then on it follows what the client is told.
+type Conversation struct {
+	Group   group.ID
+	Type    string
+	Name    string
+	LastSeq group.Seq // the group's highest
+	ReadSeq group.Seq // the highest that the account has read
+	Unread  int
+	Receive group.ReceiveOption
+	Role    group.Role
+	Joined  time.Time
+	Last    *Message // the latest message; nil: none. It must not be changed
+}
+
+// A room is the client's state of one group.
+type room struct {
+	Conversation
+	pos Position
+	// known says that every message up to pos.Shown was shown or is not for us, so that the
+	// next is pos.Shown+1.
+	known     bool
+	noHistory bool // there is nothing to repair gaps from
+}
+
+// repaired reports whether gaps are repaired: messages that the member has asked not to get are none.
+func (r *room) repaired() bool { return !r.noHistory && r.Receive.Delivers(false) }
+
+// shown notes that m was shown.
+func (r *room) shown(m *Message, me group.Account, live bool) {
+	if m.Seq == 0 {
+		return
+	}
+	r.pos.Shown = max(r.pos.Shown, m.Seq)
+	r.LastSeq = max(r.LastSeq, m.Seq)
+	if r.Last == nil || m.Seq > r.Last.Seq {
+		last := *m
+		r.Last = &last
+	}
+	switch {
+	case !live: // counted by the server
+	case m.From == me:
+		r.read(m.Seq)
+	case m.Tip, m.NoUnread, len(m.To) > 0, m.Seq <= r.ReadSeq, !r.counts():
+	default:
+		r.Unread++
+	}
+}
+
+// counts reports whether the group's type counts unread messages.
+func (r *room) counts() bool {
+	t, ok := group.ParseType(r.Type)
+	return !ok || t != group.Meeting && t != group.AVChatRoom
+}
+
+// read notes that the account has read up to seq.
+func (r *room) read(seq group.Seq) {
+	if seq <= r.ReadSeq {
+		return
+	}
+	r.ReadSeq = seq
+	r.pos.Read = seq
+	r.Unread = min(r.Unread, int(max(0, r.LastSeq-seq)))
+}
+
+func (r *room) receive(option group.ReceiveOption) {
+	if option.Delivers(false) && !r.Receive.Delivers(false) {
+		r.known = false // what was not delivered meanwhile is not wanted
+	}
+	r.Receive = option
+}
+
+func (r *room) recalled(seq group.Seq) {
+	if r.Last != nil && r.Last.Seq == seq {
+		last := *r.Last
+		last.Recalled, last.Body, last.CloudCustomData = true, nil, ""
+		r.Last = &last
+	}
+}
+
+// update changes a room, which is made if there is none, and saves its position if that has changed.
+func (c *Client) update(ctx context.Context, id group.ID, change func(*room)) {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	c.mu.Lock()
+	r := c.rooms[id]
+	if r == nil {
+		r = &room{Conversation: Conversation{Group: id}}
+		c.rooms[id] = r
+	}
+	before, known := r.pos, r.known
+	change(r)
+	after, save := r.pos, r.known && (r.pos != before || !known)
+	c.mu.Unlock()
+	if save {
+		if err := c.cfg.Store.Save(ctx, id, after); err != nil {
+			c.cfg.Log.Error("position not saved", "account", string(c.cfg.Account), "group", string(id), "err", err)
+		}
+	}
+}
+
+// forget drops a room.
+func (c *Client) forget(ctx context.Context, id group.ID) {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	c.mu.Lock()
+	delete(c.rooms, id)
+	c.mu.Unlock()
+	if err := c.cfg.Store.Delete(ctx, id); err != nil {
+		c.cfg.Log.Error("position not deleted", "account", string(c.cfg.Account), "group", string(id), "err", err)
+	}
+}
+
+// Conversations returns the groups that the account is in, that with the latest message first.
+func (c *Client) Conversations() []Conversation {
+	c.mu.Lock()
+	all := make([]Conversation, 0, len(c.rooms))
+	for _, r := range c.rooms {
+		all = append(all, r.Conversation)
+	}
+	c.mu.Unlock()
+	slices.SortFunc(all, func(a, b Conversation) int {
+		return cmp.Or(b.lastTime().Compare(a.lastTime()), cmp.Compare(a.Group, b.Group))
+	})
+	return all
+}
+
+// Conversation returns one of the groups that the account is in.
+func (c *Client) Conversation(id group.ID) (Conversation, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.rooms[id]
+	if r == nil {
+		return Conversation{}, false
+	}
+	return r.Conversation, true
+}
+
+func (v *Conversation) lastTime() time.Time {
+	if v.Last != nil {
+		return v.Last.Time
+	}
+	return v.Joined
+}

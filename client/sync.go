@@ -1,0 +1,263 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/rookery-im/rookery/group"
+)
+
+const (
+	syncPage = 100
+	// maxSyncPages bounds what a server can make us read; it is far above the groups of one account.
+	maxSyncPages = 1000
+
+	contactGroup = 2 // Type of a conversation that is a group
+)
+
+type syncRequest struct {
+	Limit  int
+	Cursor string
+}
+
+type syncResponse struct {
+	Groups []syncGroup
+	Cursor string
+}
+
+type syncGroup struct {
+	GroupID  group.ID `json:"GroupId"`
+	Type     string
+	Name     string
+	Next     group.Seq `json:"NextMsgSeq"`
+	Read     group.Seq `json:"ReadSeq"`
+	Unread   int       `json:"UnreadMsgNum"`
+	First    group.Seq `json:"FirstMsgSeq"` // the lowest that the account may read
+	MsgFlag  string
+	Role     string
+	JoinTime int64
+	Last     *messageJSON `json:"LastMsg"`
+}
+
+func (g *syncGroup) tail() group.Seq { return max(0, g.Next-1) }
+
+type contactsRequest struct {
+	TimeStamp, TopTimeStamp   int64
+	StartIndex, TopStartIndex int
+	AssistFlags               int
+}
+
+type contactsResponse struct {
+	Items []struct {
+		Type    int
+		GroupID group.ID     `json:"GroupId"`
+		Last    *messageJSON `json:"LastMsg"`
+	} `json:"SessionItem"`
+	Complete                  int `json:"CompleteFlag"`
+	TimeStamp, TopTimeStamp   int64
+	StartIndex, TopStartIndex int
+}
+
+// callOver makes a request over one connection, without a place among the app's own requests:
+// the engine must not wait for them.
+func (c *Client) callOver(ctx context.Context, l *link, command string, req, resp any) error {
+	body, err := marshal(command, req)
+	if err != nil {
+		return err
+	}
+	return c.request(ctx, l, command, body, resp)
+}
+
+// synchronise subscribes and shows what is new. Live messages wait in the queue meanwhile, so
+// none falls between what is pulled and what is delivered. After an error it can be called again:
+// it goes on where it was.
+func (e *engine) synchronise(ctx context.Context, l *link) error {
+	if err := e.subscribe(ctx, l); err != nil {
+		return err
+	}
+	groups, err := e.joined(ctx, l)
+	if err != nil {
+		return err
+	}
+	recent, err := e.recent(ctx, l)
+	if err != nil {
+		return err
+	}
+	e.forgetOthers(ctx, groups)
+	fresh := make(map[group.ID]*syncGroup)
+	for i := range groups {
+		if g := &groups[i]; e.learn(ctx, g) {
+			fresh[g.GroupID] = g
+		}
+	}
+	for _, m := range slices.Backward(recent) { // the latest comes last, as if it were live
+		if g := fresh[m.Group]; g != nil {
+			e.showLatest(ctx, g, m)
+		}
+	}
+	for _, g := range slices.Backward(groups) {
+		if fresh[g.GroupID] != nil {
+			e.update(ctx, g.GroupID, func(r *room) { r.pos.Shown, r.known = max(r.pos.Shown, g.tail()), true })
+			continue
+		}
+		if err := e.catchUp(ctx, l, &g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *engine) subscribe(ctx context.Context, l *link) error {
+	if l.subscribed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.RequestTimeout, errTimeout)
+	defer cancel()
+	_, err := l.manager.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{
+		{Topic: "groups/+", QoS: 1},
+		{Topic: "users/" + escape(string(e.cfg.Account)), QoS: 1},
+	}})
+	if err != nil {
+		return fmt.Errorf("client: subscribe: %w", err)
+	}
+	l.subscribed = true
+	return nil
+}
+
+// joined returns the groups that the account is in, as the server lists them: that with the latest
+// message first.
+func (e *engine) joined(ctx context.Context, l *link) ([]syncGroup, error) {
+	var groups []syncGroup
+	at := make(map[group.ID]int)
+	cursor := ""
+	for range maxSyncPages {
+		var page syncResponse
+		if err := e.callOver(ctx, l, "sync", syncRequest{syncPage, cursor}, &page); err != nil {
+			return nil, fmt.Errorf("client: sync: %w", err)
+		}
+		for _, g := range page.Groups {
+			if i, again := at[g.GroupID]; again { // something has happened in it meanwhile
+				groups[i] = g
+				continue
+			}
+			at[g.GroupID] = len(groups)
+			groups = append(groups, g)
+		}
+		if page.Cursor == "" {
+			return groups, nil
+		}
+		cursor = page.Cursor
+	}
+	return nil, errors.New("client: sync does not come to an end")
+}
+
+// recent returns the latest messages of the recent conversations, the newest first.
+func (e *engine) recent(ctx context.Context, l *link) ([]Message, error) {
+	var messages []Message
+	req := contactsRequest{}
+	for range maxSyncPages {
+		var page contactsResponse
+		if err := e.callOver(ctx, l, "recentcontact_get_list", req, &page); err != nil {
+			return nil, fmt.Errorf("client: recent contacts: %w", err)
+		}
+		for _, it := range page.Items {
+			if it.Type != contactGroup {
+				continue
+			}
+			m := Message{Group: it.GroupID}
+			if it.Last != nil {
+				var err error
+				if m, err = it.Last.message(it.GroupID); err != nil {
+					return nil, err
+				}
+			}
+			messages = append(messages, m)
+		}
+		if page.Complete != 0 || len(page.Items) == 0 {
+			return messages, nil
+		}
+		req = contactsRequest{page.TimeStamp, page.TopTimeStamp, page.StartIndex, page.TopStartIndex, 0}
+	}
+	return nil, errors.New("client: the recent contacts do not come to an end")
+}
+
+// forgetOthers drops the groups that the account is not in any more.
+func (e *engine) forgetOthers(ctx context.Context, groups []syncGroup) {
+	in := make(map[group.ID]bool, len(groups))
+	for i := range groups {
+		in[groups[i].GroupID] = true
+	}
+	for _, v := range e.Conversations() {
+		if !in[v.Group] {
+			e.forget(ctx, v.Group)
+		}
+	}
+}
+
+// learn takes over what the server says of a group. It reports whether there is no
+// position to go on from: the group is new to us, or is another one of the same id.
+func (e *engine) learn(ctx context.Context, g *syncGroup) (fresh bool) {
+	e.update(ctx, g.GroupID, func(r *room) {
+		if r.pos.Joined != 0 && r.pos.Joined != g.JoinTime || r.pos.Shown > g.tail() {
+			*r = room{pos: Position{Joined: g.JoinTime}}
+		}
+		r.pos.Joined, r.pos.Read = g.JoinTime, g.Read
+		last := r.Last
+		r.Conversation = Conversation{
+			Group: g.GroupID, Type: g.Type, Name: g.Name, LastSeq: g.tail(), ReadSeq: g.Read, Unread: g.Unread,
+			Joined: time.Unix(g.JoinTime, 0), Last: last,
+		}
+		r.Receive, _ = group.ParseReceiveOption(g.MsgFlag)
+		r.Role, _ = group.ParseRole(g.Role)
+		if g.Last != nil {
+			if m, err := g.Last.message(g.GroupID); err == nil {
+				r.Last = &m
+			}
+		}
+		fresh = !r.known
+	})
+	return fresh
+}
+
+// showLatest shows the latest message of a group that is new to us. One that is newer than
+// what sync knew comes live.
+func (e *engine) showLatest(ctx context.Context, g *syncGroup, m Message) {
+	if (m.Seq == 0 || m.Seq > g.tail()) && g.Last != nil {
+		last, err := g.Last.message(g.GroupID)
+		if err != nil {
+			return
+		}
+		m = last
+	}
+	shown := false
+	e.update(ctx, g.GroupID, func(r *room) { shown = m.Seq <= r.pos.Shown })
+	if m.Seq == 0 || m.Seq > g.tail() || shown || m.Recalled || m.Missing {
+		return
+	}
+	e.show(ctx, m, false)
+}
+
+// catchUp shows what was missed of a group that we know.
+func (e *engine) catchUp(ctx context.Context, l *link, g *syncGroup) error {
+	var from group.Seq
+	quiet := false
+	e.update(ctx, g.GroupID, func(r *room) {
+		if quiet = !r.repaired(); quiet {
+			r.pos.Shown = max(r.pos.Shown, g.tail())
+		}
+		r.pos.Shown = max(r.pos.Shown, min(g.First-1, g.tail())) // what is before was never for us
+		from = r.pos.Shown + 1
+	})
+	to := g.tail()
+	if missing := int64(to-from) + 1; missing > int64(e.cfg.CatchUp) {
+		last := to - group.Seq(e.cfg.CatchUp)
+		e.skip(ctx, g.GroupID, from, last)
+		from = last + 1
+	}
+	return e.repair(ctx, l, g.GroupID, from, to, false)
+}
