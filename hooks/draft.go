@@ -45,9 +45,12 @@ type Origin struct {
 
 // An Outcome says what became of a Draft. Err is nil when the sender is told success.
 type Outcome struct {
-	Seq  group.Seq // 0: not stored
-	Time int64     // Unix seconds; 0 when restricted or dropped
-	ID   group.MsgID
+	Seq group.Seq // 0: not stored
+	// RoomSeq is the message's number in a group whose type stores no messages. It grows, with
+	// gaps after a restart, and nothing can be found by it later; 0 in other groups.
+	RoomSeq group.Seq
+	Time    int64 // Unix seconds; 0 when restricted or dropped
+	ID      group.MsgID
 
 	// Restricted: frequency control left it out. Dropped: the before-callback asked to drop it
 	// silently. In both cases the sender is told success, and nothing was stored or delivered.

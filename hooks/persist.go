@@ -298,6 +298,8 @@ func (l *lane) outcome(b *batch, s *submission) Outcome {
 	o := Outcome{Time: s.message.Time, ID: s.message.ID}
 	if b.group.Type.Rules().StoresMessages {
 		o.Seq = s.message.Seq
+	} else {
+		o.RoomSeq = s.message.Seq
 	}
 	return o
 }
