@@ -64,7 +64,7 @@ func (e *env) putAccount(ctx context.Context, r *newAccount) error {
 	case len(r.Nick) > maxNick, len(r.FaceURL) > maxFaceURL:
 		return group.Errorf(codeNickTooLong, "Nick and FaceUrl have at most %d bytes", maxNick)
 	}
-	return e.changeAccount(ctx, r.UserID, true, func(p *group.Profile) error {
+	return e.changeAccount(ctx, r.UserID, true, nil, func(p *group.Profile) error {
 		if r.Nick != "" {
 			p.Nick = r.Nick
 		}
@@ -75,9 +75,16 @@ func (e *env) putAccount(ctx context.Context, r *newAccount) error {
 	})
 }
 
-// changeAccount changes an account's profile. Without create it returns the refusal that
-// there is no such account.
-func (e *env) changeAccount(ctx context.Context, a group.Account, create bool, change func(*group.Profile) error) error {
+// An accountEvent is what the app is told of a change afterwards.
+type accountEvent struct {
+	command string
+	body    any
+	from    hooks.Origin
+}
+
+// changeAccount changes an account's profile and tells the app of it (tell nil: nothing).
+// Without create it returns the refusal that there is no such account.
+func (e *env) changeAccount(ctx context.Context, a group.Account, create bool, tell *accountEvent, change func(*group.Profile) error) error {
 	defer lockAccount(a)()
 	p, err := storage.Accounts.Find(ctx, e.store, storage.AccountKey(a))
 	if err != nil {
@@ -94,7 +101,12 @@ func (e *env) changeAccount(ctx context.Context, a group.Account, create bool, c
 		return err
 	}
 	defer e.pipeline.ProfileChanged(a) // whatever the write's outcome: it may have happened
-	if err := e.store.Apply(ctx, storage.Accounts.Put(storage.AccountKey(a), p)); err != nil {
+	muts := []storage.Mutation{storage.Accounts.Put(storage.AccountKey(a), p)}
+	if tell != nil && e.after != nil {
+		muts = append(muts, e.after.AccountHappened(a, tell.command, tell.body, tell.from)...)
+		defer e.after.AccountCommitted(a)
+	}
+	if err := e.store.Apply(ctx, muts...); err != nil {
 		return err
 	}
 	if fresh && e.stats != nil {
@@ -268,7 +280,7 @@ func (e *env) kick(ctx context.Context, _ *Call, r *userItem) (*ok, error) {
 // revoke makes all UserSigs useless that the account has now. It takes effect for new logins
 // at once; who is logged in is for the caller to kick, afterwards.
 func (e *env) revoke(ctx context.Context, a group.Account) error {
-	return e.changeAccount(ctx, a, false, func(p *group.Profile) error {
+	return e.changeAccount(ctx, a, false, nil, func(p *group.Profile) error {
 		p.ValidSig = time.Now().Unix()
 		return nil
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage"
 )
 
@@ -281,5 +282,118 @@ func TestAudit(t *testing.T) {
 		if !strings.Contains(got[i], want[i]) {
 			t.Errorf("line %d: %s\nwant %s", i+1, got[i], want[i])
 		}
+	}
+}
+
+func TestAllowedCommands(t *testing.T) {
+	w := newWorld(t, command.Config{SDKAppID: 1, Admins: []group.Account{"administrator", "report"}, Allowed: map[group.Account][]string{
+		"report": {"group_open_http_svc/get_group_*", "account_check", "openim/querystate", "get_nothing"},
+	}})
+	w.accepted(t, "", "im_open_login_svc/account_import", `{"UserID":"alice"}`)
+	w.accepted(t, "", g+"create_group", `{"Type":"Public","Name":"n","GroupId":"g1"}`)
+	as := func(account group.Account, path, body string) int {
+		service, name, _ := strings.Cut(path, "/")
+		var a answer
+		call := &command.Call{Caller: account, Admin: true}
+		if err := json.Unmarshal(w.table.Call(t.Context(), call, service, name, []byte(body)), &a); err != nil {
+			t.Fatal(err)
+		}
+		return a.ErrorCode
+	}
+	for path, body := range map[string]string{
+		g + "get_group_info":              `{"GroupIdList":["g1"]}`,
+		g + "get_group_member_info":       `{"GroupId":"g1"}`,
+		"im_open_login_svc/account_check": `{"CheckItem":[{"UserID":"alice"}]}`,
+		"openim/query_online_status":      `{"To_Account":["alice"]}`, // allowed by its other name
+	} {
+		if code := as("report", path, body); code != 0 {
+			t.Errorf("report may call %s and got %d", path, code)
+		}
+	}
+	before := w.dump(t)
+	for path, body := range map[string]string{
+		g + "destroy_group":                `{"GroupId":"g1"}`,
+		g + "modify_group_base_info":       `{"GroupId":"g1","Name":"other"}`,
+		"im_open_login_svc/account_import": `{"UserID":"bob"}`,
+	} {
+		if code := as("report", path, body); code != command.CodeCommandDisabled {
+			t.Errorf("report may not call %s and got %d", path, code)
+		}
+	}
+	var rpc answer
+	if err := json.Unmarshal(w.table.RPC(t.Context(), &command.Call{Caller: "report", Admin: true}, "destroy_group", []byte(`{"GroupId":"g1"}`)), &rpc); err != nil || rpc.ErrorCode != command.CodeCommandDisabled {
+		t.Errorf("over MQTT: %+v, %v", rpc, err)
+	}
+	if after := w.dump(t); after != before {
+		t.Error("a refused command changed something")
+	}
+	if code := as("administrator", g+"destroy_group", `{"GroupId":"g1"}`); code != 0 {
+		t.Errorf("the unbounded admin got %d", code)
+	}
+	if got := w.table.Unmatched(); !slices.Equal(got, []string{"get_nothing"}) {
+		t.Errorf("Unmatched() = %q, want get_nothing alone", got)
+	}
+}
+
+// TestRoomMembersNewestFirst has a user come into a live room in which another one is already,
+// of whom the lane does not know since when.
+func TestRoomMembersNewestFirst(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.accepted(t, "", g+"create_group", `{"Type":"AVChatRoom","Name":"n","GroupId":"room"}`)
+	w.accepted(t, "", "im_open_login_svc/account_import", `{"UserID":"zoe"}`)
+	began := time.Now().Unix()
+	w.accepted(t, "zoe", "apply_join_group", `{"GroupId":"room"}`)
+	w.online.groups = map[group.ID][]group.Account{"room": {"bob", "zoe"}}
+	var got struct {
+		MemberList []struct {
+			Account  string `json:"Member_Account"`
+			JoinTime int64
+		}
+	}
+	if err := json.Unmarshal(w.call(t, "", "group_open_avchatroom_http_svc/get_members", `{"GroupId":"room"}`), &got); err != nil {
+		t.Fatal(err)
+	}
+	m := got.MemberList
+	if len(m) != 2 || m[0].Account != "zoe" || m[0].JoinTime < began || m[0].JoinTime > time.Now().Unix() || m[1].Account != "bob" || m[1].JoinTime != 0 {
+		t.Errorf("get_members = %+v, want zoe, who came after %d, then bob", m, began)
+	}
+}
+
+// TestCustomFieldsNone is a configuration that has no custom fields.
+func TestCustomFieldsNone(t *testing.T) {
+	w := newWorld(t, command.Config{CustomFields: -1, MemberFields: -1})
+	if a := w.must(t, "", g+"create_group", `{"Type":"Public","Name":"n","GroupId":"g1","AppDefinedData":[{"Key":"k","Value":"v"}]}`); a.ErrorCode != group.CodeBadParameter {
+		t.Errorf("a custom field of a group: %+v", a)
+	}
+	w.accepted(t, "", g+"create_group", `{"Type":"Public","Name":"n","GroupId":"g1","AppDefinedData":[]}`)
+}
+
+// toldOfAccounts is an app that hears what happens to accounts.
+type toldOfAccounts struct{ said, committed []string }
+
+func (a *toldOfAccounts) AccountHappened(account group.Account, name string, body any, from hooks.Origin) []storage.Mutation {
+	a.said = append(a.said, fmt.Sprintf("%s %s %s %s", account, name, compact(body), from.IP))
+	return []storage.Mutation{storage.Settings.Put("told", &storage.Setting{Value: name})}
+}
+
+func (a *toldOfAccounts) AccountCommitted(account group.Account) {
+	a.committed = append(a.committed, string(account))
+}
+
+func TestPortraitSetCallback(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	app := &toldOfAccounts{}
+	table := command.New(command.Env{Store: w.store, Pipeline: w.pipeline, Online: w.online, After: app}, command.Config{SDKAppID: 1, Admins: []group.Account{"administrator"}})
+	w.accepted(t, "", "im_open_login_svc/account_import", `{"UserID":"alice"}`)
+	call := &command.Call{Caller: "administrator", Admin: true, IP: "127.0.0.1"}
+	table.Call(t.Context(), call, "profile", "portrait_set", []byte(`{"From_Account":"alice","ProfileItem":[{"Tag":"Tag_Profile_IM_Nick","Value":"A"}]}`))
+	table.Call(t.Context(), call, "profile", "portrait_set", []byte(`{"From_Account":"nobody","ProfileItem":[{"Tag":"Tag_Profile_IM_Nick","Value":"A"}]}`))
+	table.Call(t.Context(), call, "profile", "portrait_set", []byte(`{"From_Account":"alice","ProfileItem":[{"Tag":"Tag_Profile_IM_Wrong","Value":"A"}]}`))
+	want := []string{`alice Profile.CallbackPortraitSet {"Operator_Account":"administrator","From_Account":"alice","ProfileItem":[{"Tag":"Tag_Profile_IM_Nick","Value":"A"}]} 127.0.0.1`}
+	if !slices.Equal(app.said, want) || !slices.Equal(app.committed, []string{"alice"}) {
+		t.Errorf("the app was told %q, committed %q; want %q", app.said, app.committed, want)
+	}
+	if s, err := storage.Settings.Find(t.Context(), w.store, "told"); err != nil || s == nil {
+		t.Errorf("what tells the app was not written: %v, %v", s, err)
 	}
 }

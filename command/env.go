@@ -47,13 +47,6 @@ type Device struct {
 	Online   bool   // connected; else it is reachable by push only
 }
 
-// A Presence is an Online that knows more.
-type Presence interface {
-	Online
-	// Since returns since when an account is online in a group, in Unix seconds; 0: it is not.
-	Since(key group.Key, a group.Account) int64
-}
-
 // Callbacks asks the app before a command changes something.
 type Callbacks interface {
 	// Before asks with the before-callback called name. A refusal is for the caller; the
@@ -61,17 +54,30 @@ type Callbacks interface {
 	Before(ctx context.Context, name string, body any, from hooks.Origin) (json.RawMessage, *group.Error)
 }
 
+// AccountCallbacks tells the app afterwards what happened to an account.
+type AccountCallbacks interface {
+	// AccountHappened returns what is to be written with the change, so that the app is told of
+	// it if and only if it happened.
+	AccountHappened(a group.Account, name string, body any, from hooks.Origin) []storage.Mutation
+	// AccountCommitted follows the write, whatever its outcome.
+	AccountCommitted(a group.Account)
+}
+
 // Config bounds the commands. The zero value works: zero limits mean Tencent IM's numbers.
 type Config struct {
 	SDKAppID int64
 	// Admins are the app's administrators; their accounts exist implicitly.
 	Admins []group.Account
+	// Allowed bounds which commands an app admin may call; one that is not in the map may call
+	// every one. A pattern is service/command or a command alone, * standing for any text
+	// within either; see Table.Unmatched.
+	Allowed map[group.Account][]string
 	// NewTypeNames makes answers carry the newer names of group types (Work, Meeting).
 	NewTypeNames bool
 
 	// The longest texts, in bytes. Zero means 100, 240, 300, 100 and 50.
 	NameSize, IntroductionSize, NotificationSize, FaceURLSize, NameCardSize int
-	// CustomFields bounds a group's custom fields (zero: 10) and CustomFieldSize their
+	// CustomFields bounds a group's custom fields (zero: 10; negative: none) and CustomFieldSize their
 	// values (zero: 512); CustomKeys, if not empty, are the only ones. The same for members: 5 and 64.
 	CustomFields, CustomFieldSize int
 	CustomKeys                    []string
@@ -104,9 +110,13 @@ func (c Config) withDefaults() Config {
 	set(&c.NotificationSize, 300)
 	set(&c.FaceURLSize, 100)
 	set(&c.NameCardSize, 50)
-	set(&c.CustomFields, 10)
+	if c.CustomFields == 0 {
+		c.CustomFields = 10
+	}
+	if c.MemberFields == 0 {
+		c.MemberFields = 5
+	}
 	set(&c.CustomFieldSize, 512)
-	set(&c.MemberFields, 5)
 	set(&c.MemberFieldSize, 64)
 	set(&c.GroupsPerUser, 3000)
 	set(&c.BodyLimit, 12_000)
@@ -121,10 +131,11 @@ func (c Config) withDefaults() Config {
 type Env struct {
 	Store    storage.Store
 	Pipeline *hooks.Pipeline
-	Online   Online    // nil: nobody is online
-	Before   Callbacks // nil: the app is not asked
-	Exporter *Exporter // nil: get_history has no files
-	Stats    *Stats    // nil: getappinfo knows nothing
+	Online   Online           // nil: nobody is online
+	Before   Callbacks        // nil: the app is not asked
+	After    AccountCallbacks // nil: the app is not told of accounts (of groups: Pipeline.UseOutbox)
+	Exporter *Exporter        // nil: get_history has no files
+	Stats    *Stats           // nil: getappinfo knows nothing
 	Log      *slog.Logger
 	Audit    *slog.Logger // one line for each call of an app admin that may change something; nil: none
 }
@@ -135,6 +146,7 @@ type env struct {
 	pipeline *hooks.Pipeline
 	online   Online
 	before   Callbacks
+	after    AccountCallbacks
 	exporter *Exporter
 	stats    *Stats
 	log      *slog.Logger
@@ -146,7 +158,7 @@ type env struct {
 // New returns the table of all commands.
 func New(e Env, cfg Config) *Table {
 	v := &env{
-		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, exporter: e.Exporter, stats: e.Stats, log: e.Log, audit: e.Audit,
+		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, exporter: e.Exporter, stats: e.Stats, log: e.Log, audit: e.Audit,
 		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
 	}
 	if v.online == nil {
@@ -181,6 +193,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerSync()
 	t.registerExport()
 	t.registerStats()
+	t.allow(cfg.Allowed)
 	return t
 }
 

@@ -25,6 +25,7 @@ const (
 	CodeNotAdmin        = 60010
 	CodeNoSDKAppID      = 60012
 	CodeAccountNoString = 60015
+	CodeCommandDisabled = 60017
 	CodeTooManyRequests = 60018
 	CodeIPRefused       = 60021
 )

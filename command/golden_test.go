@@ -172,12 +172,10 @@ func (f *fakeOnline) InGroup(key group.Key, limit int) ([]group.Account, int) {
 	defer f.mu.Unlock()
 	all := f.groups[key.ID]
 	if limit > 0 && len(all) > limit {
-		return all[:limit], len(all)
+		return slices.Clone(all[:limit]), len(all)
 	}
-	return all, len(all)
+	return slices.Clone(all), len(all)
 }
-
-func (f *fakeOnline) Since(group.Key, group.Account) int64 { return 1000 }
 
 func (f *fakeOnline) Kick(a group.Account, _ string) { f.ears.say("  %s is kicked", a) }
 

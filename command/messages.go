@@ -42,7 +42,7 @@ type sendRequest struct {
 
 type sendResponse struct {
 	Time   int64     `json:"MsgTime" doc:"Unix seconds."`
-	Seq    group.Seq `json:"MsgSeq" doc:"0: the message was not stored."`
+	Seq    group.Seq `json:"MsgSeq" doc:"0: the message was not stored. In a live room: its number there, which is not stored either."`
 	Reason string    `json:"MsgDropReason,omitempty" doc:"MsgFreqCtrl: dropped by frequency control."`
 }
 
@@ -55,7 +55,7 @@ func (e *env) sendMessage(ctx context.Context, call *Call, r *sendRequest) (*sen
 	if out.Err != nil {
 		return nil, out.Err
 	}
-	resp := &sendResponse{Time: out.Time, Seq: out.Seq}
+	resp := &sendResponse{Time: out.Time, Seq: max(out.Seq, out.RoomSeq)}
 	if out.Restricted {
 		resp.Reason = "MsgFreqCtrl"
 	}

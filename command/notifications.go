@@ -76,7 +76,7 @@ type broadcastRequest struct {
 }
 
 type broadcastResponse struct {
-	Seq group.Seq `json:"MsgSeq" doc:"Always 0: each room counts for itself."`
+	Seq group.Seq `json:"MsgSeq" doc:"Each room counts for itself: the highest of the rooms' numbers. 0: no room took it."`
 }
 
 // maxBroadcasts bounds how many rooms are sent to at the same time.
@@ -100,6 +100,7 @@ func (e *env) broadcast(ctx context.Context, call *Call, r *broadcastRequest) (*
 	var (
 		mu      sync.Mutex
 		failed  error
+		highest group.Seq
 		sending sync.WaitGroup
 	)
 	slots := make(chan struct{}, maxBroadcasts)
@@ -120,18 +121,20 @@ func (e *env) broadcast(ctx context.Context, call *Call, r *broadcastRequest) (*
 		slots <- struct{}{}
 		sending.Go(func() {
 			defer func() { <-slots }()
-			if out := e.pipeline.Send(ctx, d); hooks.Retry(out.Err) {
-				mu.Lock()
-				defer mu.Unlock()
+			out := e.pipeline.Send(ctx, d)
+			mu.Lock()
+			defer mu.Unlock()
+			if hooks.Retry(out.Err) {
 				failed = out.Err
 			}
+			highest = max(highest, out.RoomSeq)
 		})
 	}
 	sending.Wait()
 	if failed != nil {
 		return nil, failed
 	}
-	return &broadcastResponse{}, nil
+	return &broadcastResponse{highest}, nil
 }
 
 type onlineResponse struct {

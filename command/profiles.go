@@ -132,6 +132,13 @@ type profileNotice struct {
 	Items   []profileItem `json:"ProfileItem"`
 }
 
+// profileSet is what the app is told of a changed profile.
+type profileSet struct {
+	Operator group.Account `json:"Operator_Account"`
+	Account  group.Account `json:"From_Account"`
+	Items    []profileItem `json:"ProfileItem"`
+}
+
 func (e *env) setProfile(ctx context.Context, call *Call, r *setProfileRequest) (*ok, error) {
 	if !call.Admin {
 		r.From = call.Caller
@@ -160,7 +167,8 @@ func (e *env) setProfile(ctx context.Context, call *Call, r *setProfileRequest) 
 	if !found {
 		return nil, group.Errorf(codeProfileUnknown, "account %.40q does not exist", r.From)
 	}
-	err = e.changeAccount(ctx, r.From, false, func(p *group.Profile) error { return applyItems(p, r.Items) })
+	told := &accountEvent{"Profile.CallbackPortraitSet", profileSet{call.Caller, r.From, r.Items}, call.origin()}
+	err = e.changeAccount(ctx, r.From, false, told, func(p *group.Profile) error { return applyItems(p, r.Items) })
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ const maxKeyLen = 16
 
 // checkFields refuses custom fields that are too many, too long or unknown.
 func checkFields(name string, fields []group.Field, most, size int, known []string) error {
-	if len(fields) > most {
+	if most = max(most, 0); len(fields) > most {
 		return badParameter("%s: %d fields, at most %d are allowed", name, len(fields), most)
 	}
 	for _, f := range fields {

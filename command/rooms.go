@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -79,7 +80,10 @@ func (e *env) getInside(ctx context.Context, _ *Call, r *insideRequest) (*inside
 	if err != nil {
 		return nil, err
 	}
-	inside, _ := e.online.InGroup(g.Key(), maxInsideListed)
+	inside, since, err := e.newestInside(ctx, g)
+	if err != nil {
+		return nil, err
+	}
 	if inside, err = e.listed(ctx, g, inside, r.Mark); err != nil {
 		return nil, err
 	}
@@ -90,12 +94,8 @@ func (e *env) getInside(ctx context.Context, _ *Call, r *insideRequest) (*inside
 		return nil, err
 	}
 	resp := &insideResponse{}
-	presence, knowsSince := e.online.(Presence)
 	for i, a := range page {
-		item := insideItem{Account: a}
-		if knowsSince {
-			item.JoinTime = presence.Since(g.Key(), a)
-		}
+		item := insideItem{Account: a, JoinTime: since[a]}
 		if p := profiles[i]; p != nil {
 			item.Nick, item.Avatar = p.Nick, p.FaceURL
 		}
@@ -105,6 +105,33 @@ func (e *env) getInside(ctx context.Context, _ *Call, r *insideRequest) (*inside
 		resp.Next = end
 	}
 	return resp, nil
+}
+
+// newestInside returns those who are online in the room and came last, and when they came in,
+// in Unix seconds.
+func (e *env) newestInside(ctx context.Context, g *group.Group) ([]group.Account, map[group.Account]int64, error) {
+	inside, _ := e.online.InGroup(g.Key(), 0)
+	since := make(map[group.Account]int64, len(inside))
+	stored, err := e.members(ctx, g) // the owner and the admins
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range stored {
+		since[m.Account] = m.JoinTime
+	}
+	err = e.update(ctx, g.ID, func(tx *hooks.Tx, _ *group.Group) error {
+		for _, a := range inside {
+			if m := tx.RoomMember(a); m != nil {
+				since[a] = m.JoinTime
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.SortStableFunc(inside, func(a, b group.Account) int { return cmp.Compare(since[b], since[a]) })
+	return inside[:min(len(inside), maxInsideListed)], since, nil
 }
 
 // listed leaves out who is hidden, or has not the mark that is asked for (0: any).

@@ -139,7 +139,7 @@ func (e *env) setNoSpeaking(ctx context.Context, _ *Call, r *setNoSpeakingReques
 	if !found {
 		return nil, group.Errorf(codeSetAccountBad, "Set_Account does not exist")
 	}
-	return nil, e.changeAccount(ctx, r.Account, false, func(p *group.Profile) error {
+	return nil, e.changeAccount(ctx, r.Account, false, nil, func(p *group.Profile) error {
 		now := nowUnix()
 		until := func(seconds int64) int64 {
 			if seconds == 0 {

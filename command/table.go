@@ -72,6 +72,9 @@ type Table struct {
 	byPath   map[string]*Command
 	byName   map[string]*Command // for RPC: by the last segment, and as service_segment
 	metrics  *metrics
+
+	allowed   map[group.Account]map[*Command]bool // absent: every command
+	unmatched []string
 }
 
 // handler is the shape of every command: it returns the response, which may be nil for "nothing
@@ -163,6 +166,9 @@ func (t *Table) RPC(ctx context.Context, call *Call, name string, body []byte) [
 func (t *Table) run(ctx context.Context, call *Call, c *Command, body []byte) []byte {
 	if c.Audience == Admins && !call.Admin {
 		return t.failure(c, c.codes.notAdmin, "the caller must be an app admin")
+	}
+	if bounded, is := t.allowed[call.Caller]; is && call.Admin && !bounded[c] {
+		return t.failure(c, CodeCommandDisabled, "the configuration (rest.admins) does not let this admin call the command")
 	}
 	start := time.Now()
 	resp, groupID, err := c.handle(ctx, call, body)

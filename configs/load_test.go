@@ -51,6 +51,9 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		if strings.Contains(path, "tls_addr") || path == "app.secret" {
 			return // change validity; covered below
 		}
+		if strings.HasPrefix(path, "rest.admins.") {
+			return // of a list: see TestRESTAdmins
+		}
 		value := other(n)
 		c, err := Load(Sources{Env: []string{envName(path) + "=" + value, "ROOKERY_APP_SECRET=s", "ROOKERY_STORAGE_MONGO_URI=mongodb://h"}})
 		if strings.HasSuffix(path, "cert_file") || strings.HasSuffix(path, "key_file") {
@@ -285,4 +288,29 @@ func FuzzFile(f *testing.F) {
 		}
 		_ = l.cfg.problems() // must not panic either
 	})
+}
+
+func TestRESTAdmins(t *testing.T) {
+	load := func(text string) (*Config, error) { return Load(Sources{File: writeFile(t, text)}) }
+	c, err := load("app:\n  admins: [administrator, report]\nrest:\n  admins:\n    - user: report\n      commands: [group_open_http_svc/get_*, account_check]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []RESTAdmin{{User: "report", Commands: []string{"group_open_http_svc/get_*", "account_check"}}}
+	if !reflect.DeepEqual(c.REST.Admins, want) {
+		t.Errorf("rest.admins = %+v, want %+v", c.REST.Admins, want)
+	}
+	c, err = Load(Sources{Env: []string{"ROOKERY_REST_ADMINS_0_USER=administrator", "ROOKERY_REST_ADMINS_0_COMMANDS=account_check"}})
+	if want := (RESTAdmin{User: "administrator", Commands: []string{"account_check"}}); err != nil || !reflect.DeepEqual(c.REST.Admins, []RESTAdmin{want}) {
+		t.Errorf("by variables: %+v, %v, want %+v", c.REST.Admins, err, want)
+	}
+	for name, text := range map[string]string{
+		"no admin": "rest:\n  admins:\n    - user: mallory\n      commands: [account_check]\n",
+		"twice":    "rest:\n  admins:\n    - user: administrator\n    - user: administrator\n",
+		"no user":  "rest:\n  admins:\n    - commands: [account_check]\n",
+	} {
+		if _, err := load(text); err == nil || !strings.Contains(err.Error(), "rest.admins") {
+			t.Errorf("%s: error %v, want one that names rest.admins", name, err)
+		}
+	}
 }

@@ -35,10 +35,10 @@ type Groups struct {
 	NotificationSize Size          `yaml:"notification_size" default:"300" min:"1" max:"10000" unit:"bytes" doc:"The longest notification."`
 	FaceURLSize      Size          `yaml:"face_url_size" default:"100" min:"1" max:"10000" unit:"bytes" doc:"The longest face URL."`
 	NameCardSize     Size          `yaml:"name_card_size" default:"50" min:"1" max:"10000" unit:"bytes" doc:"The longest name card of a member."`
-	CustomFields     int           `yaml:"custom_fields" default:"10" min:"1" max:"1000" unit:"fields" doc:"The most custom fields of a group."`
+	CustomFields     int           `yaml:"custom_fields" default:"10" min:"0" max:"1000" unit:"fields" doc:"The most custom fields of a group. 0: none."`
 	CustomFieldSize  Size          `yaml:"custom_field_size" default:"512" min:"1" max:"64KiB" unit:"bytes" doc:"The longest value of one."`
 	CustomKeys       []string      `yaml:"custom_keys" default:"" doc:"The custom fields that groups may have. Empty: any."`
-	MemberFields     int           `yaml:"member_fields" default:"5" min:"1" max:"1000" unit:"fields" doc:"The most custom fields of a member."`
+	MemberFields     int           `yaml:"member_fields" default:"5" min:"0" max:"1000" unit:"fields" doc:"The most custom fields of a member. 0: none."`
 	MemberFieldSize  Size          `yaml:"member_field_size" default:"64" min:"1" max:"64KiB" unit:"bytes" doc:"The longest value of one."`
 	MemberKeys       []string      `yaml:"member_keys" default:"" doc:"The custom fields that members may have. Empty: any."`
 	SenderFields     []string      `yaml:"sender_fields" default:"" doc:"The custom fields of a member that receivers are shown with each of its messages."`

@@ -30,6 +30,7 @@ func (c *Config) problems() []*Error {
 		}
 	})
 	c.checkAdmins(ch)
+	c.checkRESTAdmins(ch)
 	c.checkListeners(ch)
 	c.checkStorage(ch)
 	c.checkCallbacks(ch)
@@ -52,6 +53,18 @@ func (c *Config) checkAdmins(ch *checker) {
 			ch.refuse("app.admins", "%q is not a UserID: 1 to %d printable ASCII characters", a, maxAccountLen)
 		case slices.Contains(c.App.Admins[:i], a):
 			ch.refuse("app.admins", "%q stands twice", a)
+		}
+	}
+}
+
+func (c *Config) checkRESTAdmins(ch *checker) {
+	for i, a := range c.REST.Admins {
+		key := item("rest.admins", i)
+		switch {
+		case !slices.Contains(c.App.Admins, a.User):
+			ch.refuse(join(key, "user"), "%q is not one of app.admins", a.User)
+		case slices.ContainsFunc(c.REST.Admins[:i], func(b RESTAdmin) bool { return b.User == a.User }):
+			ch.refuse(join(key, "user"), "%q stands twice", a.User)
 		}
 	}
 }

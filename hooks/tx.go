@@ -126,6 +126,11 @@ func (tx *Tx) Member(a group.Account) (*group.Member, error) {
 	return s.member.Clone(), nil
 }
 
+// RoomMember returns the membership that a has in a group whose type stores no members, or
+// nil; unlike Member it never reads the store, so that it is for long lists. It is shared: do
+// not change it. Members whose roles are stored are not found here before they come in.
+func (tx *Tx) RoomMember(a group.Account) *group.Member { return tx.lane.room[a] }
+
 // PutMember adds a member or changes one. A new member's JoinTime and JoinSeq are filled in if
 // they are zero, and the group's count follows.
 func (tx *Tx) PutMember(m *group.Member) error {

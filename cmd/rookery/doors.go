@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/rookery-im/rookery/admin"
 	"github.com/rookery-im/rookery/broker"
@@ -61,9 +62,12 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Exporter: exports, Stats: n.stats, Log: n.log, Audit: audit,
 	}
 	if n.callbacks != nil {
-		env.Before = n.callbacks
+		env.Before, env.After = n.callbacks, n.outbox
 	}
 	n.commands = command.New(env, commandConfig(n.cfg))
+	if unknown := n.commands.Unmatched(); len(unknown) > 0 {
+		return fmt.Errorf("rest.admins: no command is called %s", strings.Join(unknown, ", "))
+	}
 	n.metrics.MustRegister(n.commands)
 	n.broker.Use(n.pipeline, n.rpc, n.stateChanged)
 	n.work("janitor", command.NewJanitor(n.store, n.pipeline, n.log).Run)

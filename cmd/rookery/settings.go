@@ -176,6 +176,7 @@ func commandConfig(cfg *configs.Config) command.Config {
 	return command.Config{
 		SDKAppID:         cfg.App.SDKAppID,
 		Admins:           admins(cfg),
+		Allowed:          allowedCommands(cfg),
 		NewTypeNames:     cfg.REST.NewTypeNames,
 		IPs:              cfg.REST.ServerIPs,
 		NameSize:         int(g.NameSize),
@@ -183,10 +184,10 @@ func commandConfig(cfg *configs.Config) command.Config {
 		NotificationSize: int(g.NotificationSize),
 		FaceURLSize:      int(g.FaceURLSize),
 		NameCardSize:     int(g.NameCardSize),
-		CustomFields:     g.CustomFields,
+		CustomFields:     orNone(g.CustomFields),
 		CustomFieldSize:  int(g.CustomFieldSize),
 		CustomKeys:       g.CustomKeys,
-		MemberFields:     g.MemberFields,
+		MemberFields:     orNone(g.MemberFields),
 		MemberFieldSize:  int(g.MemberFieldSize),
 		MemberKeys:       g.MemberKeys,
 		GroupsPerUser:    g.PerUser,
@@ -195,6 +196,22 @@ func commandConfig(cfg *configs.Config) command.Config {
 		BodyLimit:        int(cfg.Limits.MessageSize),
 		AnswerSize:       int(cfg.REST.AnswerSize),
 	}
+}
+
+func allowedCommands(cfg *configs.Config) map[group.Account][]string {
+	out := make(map[group.Account][]string)
+	for _, a := range cfg.REST.Admins {
+		out[group.Account(a.User)] = a.Commands
+	}
+	return out
+}
+
+// orNone turns a number for which the operator's 0 means none into a part's, where 0 is the default.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // exportConfig puts the exported files into the data folder. Their addresses are signed with a

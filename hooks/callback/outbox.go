@@ -81,6 +81,8 @@ func OpenOutbox(ctx context.Context, client *Client, store storage.Store) (*Outb
 // groupQueue is the prefix of the records of a group: one queue for all its lives.
 func groupQueue(id group.ID) string { return storage.Prefix("group", string(id)) }
 
+func accountQueue(a group.Account) string { return storage.Prefix("state", string(a)) }
+
 // splitNumber takes a record's key apart into its queue and its number.
 func splitNumber(key string) (queue string, n int64, err error) {
 	i := strings.LastIndexByte(key, ':') + 1
@@ -152,6 +154,24 @@ func (o *Outbox) Happened(g *group.Group, name string, body any) []storage.Mutat
 // Committed implements hooks.Outbox.
 func (o *Outbox) Committed(key group.Key) { o.written(groupQueue(key.ID)) }
 
+// AccountHappened is Happened for what concerns an account and no group: the mutations are to
+// be written with the change, and AccountCommitted is called afterwards, whatever came of it.
+func (o *Outbox) AccountHappened(a group.Account, name string, body any, from hooks.Origin) []storage.Mutation {
+	if !o.client.sends(name) {
+		return nil
+	}
+	now := time.Now()
+	full, _, err := complete(name, nil, body, now)
+	if err != nil {
+		o.log.Error("callback body", "account", string(a), "command", name, "err", err)
+		return nil
+	}
+	return o.record(accountQueue(a), &storage.Callback{Command: name, Body: full, Time: now.UnixMilli()}, from)
+}
+
+// AccountCommitted says that what AccountHappened returned was written, or may have been.
+func (o *Outbox) AccountCommitted(a group.Account) { o.written(accountQueue(a)) }
+
 // record returns the mutation that queues c, or what is left of it if there is no room.
 func (o *Outbox) record(queue string, c *storage.Callback, from hooks.Origin) []storage.Mutation {
 	c.IP, c.Platform = from.IP, from.Platform
@@ -221,7 +241,7 @@ func (o *Outbox) StateChanged(s StateChange) {
 	if s.Platform == "iOS" { // so spelled in this callback's parameter alone
 		s.Platform = "IOS"
 	}
-	queue := storage.Prefix("state", string(s.Account))
+	queue := accountQueue(s.Account)
 	rec := &storage.Callback{Command: stateChange, Body: raw, Time: s.At.UnixMilli()}
 	muts := o.record(queue, rec, hooks.Origin{IP: s.IP, Platform: s.Platform})
 	if len(muts) == 0 {
