@@ -12,6 +12,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/storage"
 )
 
@@ -27,6 +28,7 @@ type Broker struct {
 	submitter submitter
 	rpc       RPC
 	onState   func(StateChange)
+	onLapse   func(ctx context.Context, a group.Account, key group.Key)
 
 	server   *mqtt.Server
 	registry *registry
@@ -101,6 +103,39 @@ func (b *Broker) Use(s submitter, rpc RPC, onState func(StateChange)) {
 	b.submitter, b.rpc, b.onState = s, rpc, onState
 }
 
+// UseLapse names who is told that an account has been offline for Config.RoomGrace and is to
+// lose a membership that is kept in memory alone (nil: nobody). It is called by several
+// goroutines. Call it before Run.
+func (b *Broker) UseLapse(f func(ctx context.Context, a group.Account, key group.Key)) { b.onLapse = f }
+
+// lapses ends memberships of those who have been away for too long, until the broker stops.
+func (b *Broker) lapses() {
+	tick := time.NewTicker(b.cfg.RoomGrace / 20)
+	defer tick.Stop()
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case now := <-tick.C:
+			var running sync.WaitGroup
+			slots := make(chan struct{}, lapsesAtOnce)
+			for a, l := range b.registry.lapsed(now.Add(-b.cfg.RoomGrace)) {
+				for key := range l.rooms {
+					slots <- struct{}{}
+					running.Go(func() {
+						defer func() { <-slots }()
+						b.onLapse(b.ctx, a, key)
+					})
+				}
+			}
+			running.Wait()
+		}
+	}
+}
+
+// lapsesAtOnce is how many memberships end at the same moment.
+const lapsesAtOnce = 16
+
 // Run serves clients until ctx ends, then stops in order: no new connection and no new
 // publish, the outcomes of those under way are told, MQTT 5 clients get DISCONNECT 0x8B, and
 // everything is closed. It takes no longer than DrainTimeout and a few seconds, and returns
@@ -123,6 +158,9 @@ func (b *Broker) Run(ctx context.Context) error {
 			}
 			b.accept(d, func(nc net.Conn) { b.take(d, nc) })
 		})
+	}
+	if b.onLapse != nil {
+		b.running.Go(b.lapses)
 	}
 	if b.history != nil {
 		b.running.Go(b.keepSessions)

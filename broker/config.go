@@ -46,6 +46,9 @@ type Config struct {
 	SessionsPerUser int // kept; past it the one that was unused longest ends; zero: 10
 	ReplayLimit     int // messages of a group that are sent when a session resumes: the newest; zero: 100
 
+	// RoomGrace is how long a member of a live room may be offline without leaving it. Zero: 20 s.
+	RoomGrace time.Duration
+
 	// NoAutoCreate refuses users without an account instead of creating it.
 	NoAutoCreate bool
 	// LoginPolicy says which devices of a user may be online together; zero: any.
@@ -83,6 +86,7 @@ func (c Config) withDefaults() Config {
 	set(&c.RPCTimeout, 10*time.Second)
 	set(&c.DrainTimeout, 5*time.Second)
 	set(&c.StoreTimeout, 10*time.Second)
+	set(&c.RoomGrace, 20*time.Second)
 	set(&c.SessionsPerUser, 10)
 	set(&c.ReplayLimit, 100)
 	set(&c.LoginPolicy, AnyDevices)

@@ -48,6 +48,7 @@ type serverOptions struct {
 	submit   submitter // instead of the pipeline
 	rpc      RPC
 	onState  func(StateChange)
+	onLapse  func(context.Context, group.Account, group.Key)
 	store    *storagetest.Memory // of a server that was before; nil: a new one
 }
 
@@ -71,6 +72,7 @@ func serve(t *testing.T, o serverOptions) *server {
 		o.submit = s.pipeline
 	}
 	b.Use(o.submit, o.rpc, o.onState)
+	b.UseLapse(o.onLapse)
 	if err := b.Listen(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
@@ -33,6 +34,7 @@ type registry struct {
 type userShard struct {
 	sync.Mutex
 	byAccount map[group.Account]*user
+	lapsing   map[group.Account]*lapse
 }
 
 type roomShard struct {
@@ -52,6 +54,7 @@ type user struct {
 
 	mu      sync.Mutex
 	rooms   []*room
+	returns map[group.Key]uint64   // while loading: fleeting memberships that have not lapsed
 	touched map[group.Key]struct{} // while loading: keys whose change has overtaken the load
 	offline bool                   // the last holder left
 }
@@ -68,7 +71,7 @@ type room struct {
 	line line // guarded by flusher.mu
 }
 
-// A member is one online member of a room: since<<8 | receive option.
+// A member is one online member of a room: since<<8 | fleetingBit | receive option.
 type member struct {
 	u    *user
 	meta uint64
@@ -78,8 +81,20 @@ func newMember(u *user, since group.Seq, r group.ReceiveOption) member {
 	return member{u, uint64(since)<<8 | uint64(r)}
 }
 
+// fleetingBit marks a membership that is in no row: see hooks.MemberChange.
+const fleetingBit = 0x80
+
+func changedMember(u *user, c *hooks.MemberChange) member {
+	m := newMember(u, c.Since, c.Receive)
+	if c.Fleeting {
+		m.meta |= fleetingBit
+	}
+	return m
+}
+
 func (m member) since() group.Seq             { return group.Seq(m.meta >> 8) }
-func (m member) receive() group.ReceiveOption { return group.ReceiveOption(m.meta) }
+func (m member) receive() group.ReceiveOption { return group.ReceiveOption(m.meta & 0x7F) }
+func (m member) fleeting() bool               { return m.meta&fleetingBit != 0 }
 
 // indexFrom is the size from which a room has an index: below it a scan is as fast.
 const indexFrom = 512
@@ -88,6 +103,7 @@ func newRegistry() *registry {
 	r := &registry{seed: maphash.MakeSeed()}
 	for i := range r.users {
 		r.users[i].byAccount = make(map[group.Account]*user)
+		r.users[i].lapsing = make(map[group.Account]*lapse)
 		r.rooms[i].byKey = make(map[group.Key]*room)
 	}
 	r.gone.keys = make(map[group.Key]struct{})
@@ -128,6 +144,10 @@ func (r *registry) hold(ctx context.Context, store storage.Records, a group.Acco
 	if first {
 		u = &user{account: a, loaded: make(chan struct{}), touched: make(map[group.Key]struct{})}
 		u.sessions.Store(&[]*session{})
+		if l := sh.lapsing[a]; l != nil {
+			u.returns = l.rooms
+			delete(sh.lapsing, a)
+		}
 		sh.byAccount[a] = u
 	}
 	u.holders++
@@ -156,21 +176,78 @@ func (r *registry) release(u *user) {
 	sh.Lock()
 	u.holders--
 	last := u.holders == 0
-	// A user whose load failed is not to be found by the next login.
-	if last && sh.byAccount[u.account] == u {
-		delete(sh.byAccount, u.account)
-	}
-	sh.Unlock()
 	if !last {
+		sh.Unlock()
 		return
+	}
+	// Under the shard's lock: a change either finds the user, or what lapses of it.
+	defer sh.Unlock()
+	if sh.byAccount[u.account] == u {
+		delete(sh.byAccount, u.account)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.offline = true
+	stay := u.returns // the load has failed
 	for _, rm := range u.rooms {
+		rm.mu.Lock()
+		if i := rm.find(u); i >= 0 && rm.members[i].fleeting() {
+			if stay == nil {
+				stay = make(map[group.Key]uint64)
+			}
+			stay[rm.key] = rm.members[i].meta
+		}
+		rm.mu.Unlock()
 		r.remove(rm, u)
 	}
 	u.rooms = nil
+	if len(stay) > 0 {
+		sh.lapsing[u.account] = &lapse{at: time.Now(), rooms: stay}
+	}
+}
+
+// A lapse is a user who went offline with fleeting memberships: they end unless it comes back soon.
+type lapse struct {
+	at    time.Time
+	rooms map[group.Key]uint64 // to member.meta
+}
+
+// lapsed takes out the memberships of those who went offline before the given instant.
+func (r *registry) lapsed(before time.Time) map[group.Account]*lapse {
+	var out map[group.Account]*lapse
+	for i := range r.users {
+		sh := &r.users[i]
+		sh.Lock()
+		for a, l := range sh.lapsing {
+			if !l.at.After(before) {
+				if out == nil {
+					out = make(map[group.Account]*lapse)
+				}
+				out[a] = l
+				delete(sh.lapsing, a)
+			}
+		}
+		sh.Unlock()
+	}
+	return out
+}
+
+// changeAway takes the change of a member who is not online. The shard is locked.
+func (sh *userShard) changeAway(key group.Key, c *hooks.MemberChange) {
+	l := sh.lapsing[c.Account]
+	if c.Joined && c.Fleeting {
+		if l == nil {
+			l = &lapse{at: time.Now(), rooms: make(map[group.Key]uint64)}
+			sh.lapsing[c.Account] = l
+		}
+		l.rooms[key] = changedMember(nil, c).meta
+		return
+	}
+	if l != nil {
+		if delete(l.rooms, key); len(l.rooms) == 0 {
+			delete(sh.lapsing, c.Account)
+		}
+	}
 }
 
 // load reads the memberships of u. The user is in the registry already: a change that is
@@ -199,7 +276,15 @@ func (r *registry) load(ctx context.Context, store storage.Records, u *user) err
 				receive = row.Type.Rules().DefaultReceive
 			}
 			u.rooms = append(u.rooms, r.put(key, newMember(u, row.JoinSeq, receive)))
+			delete(u.returns, key)
 		}
+		for key, meta := range u.returns {
+			_, late := u.touched[key]
+			if _, gone := r.gone.keys[key]; !late && !gone {
+				u.rooms = append(u.rooms, r.put(key, member{u, meta}))
+			}
+		}
+		u.returns = nil
 	}
 	u.touched = nil
 	return err
@@ -207,22 +292,24 @@ func (r *registry) load(ctx context.Context, store storage.Records, u *user) err
 
 // change takes a member's change from the group's stream.
 func (r *registry) change(key group.Key, c *hooks.MemberChange) {
-	u := r.user(c.Account)
+	sh := r.userShard(c.Account)
+	sh.Lock()
+	u := sh.byAccount[c.Account]
 	if u == nil {
+		sh.changeAway(key, c)
+		sh.Unlock()
 		return
 	}
-	u.mu.Lock()
+	u.mu.Lock() // before the shard is left: the user can't go offline in between
 	defer u.mu.Unlock()
-	if u.offline {
-		return
-	}
+	sh.Unlock()
 	if u.touched != nil {
 		u.touched[key] = struct{}{}
 	}
 	i := slices.IndexFunc(u.rooms, func(rm *room) bool { return rm.key == key })
 	switch {
 	case c.Joined:
-		rm := r.put(key, newMember(u, c.Since, c.Receive))
+		rm := r.put(key, changedMember(u, c))
 		if i < 0 {
 			u.rooms = append(u.rooms, rm)
 		}
@@ -246,6 +333,14 @@ func (r *registry) end(key group.Key) {
 		r.gone.keys[key] = struct{}{}
 	}
 	r.gone.Unlock()
+	for i := range r.users {
+		sh := &r.users[i]
+		sh.Lock()
+		for _, l := range sh.lapsing {
+			delete(l.rooms, key)
+		}
+		sh.Unlock()
+	}
 	rm := r.room(key)
 	if rm == nil {
 		return

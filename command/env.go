@@ -153,6 +153,7 @@ type env struct {
 	audit    *slog.Logger
 	cfg      Config
 	admins   map[group.Account]bool
+	away     away
 }
 
 // New returns the table of all commands.

@@ -131,6 +131,9 @@ func (e *env) join(s *stage, a group.Account, n notice) (joined bool, err error)
 	if err := s.tip(g.Type.Rules().JoinTip, tip{OpType: tipJoined, List: []group.Account{a}, MemberNum: g.MemberCount}); err != nil {
 		return false, err
 	}
+	if e.away.take(g.Key(), a) {
+		e.tellMemberState(s, "Online", a)
+	}
 	body := afterJoin{callback: s.head("Group.CallbackAfterNewMemberJoin"), JoinType: "Apply", Operator: s.call.Caller, Members: memberItems([]group.Account{a})}
 	s.Callback(body.Command, body)
 	if most > 0 && g.MemberCount >= most {

@@ -53,6 +53,9 @@ type MemberChange struct {
 	Role    group.Role
 	// Since is the SEQ after which messages are the member's to see live.
 	Since group.Seq
+	// Fleeting says that the membership is kept in memory alone: it ends when the account has
+	// been offline for a while, and with the process.
+	Fleeting bool
 }
 
 // Raw marshals an event's members for a Body that is built by hand.

@@ -56,6 +56,11 @@ func (l *lane) load(ctx context.Context) error {
 		if err := st.loadRecent(ctx, p, now); err != nil {
 			return err
 		}
+		if !g.Type.Rules().StoresMembers {
+			if err := l.recount(ctx, g); err != nil {
+				return err
+			}
+		}
 		if !g.Type.Rules().StoresMessages {
 			r, err := storage.Rooms.Find(ctx, p.store, storage.GroupRecordKey(g.Key()))
 			if err != nil {
@@ -71,6 +76,24 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.st = st
+	return nil
+}
+
+// recount makes the member count of a live room what it is: its record is not written when
+// somebody comes or goes.
+func (l *lane) recount(ctx context.Context, g *group.Group) error {
+	g.MemberCount = 0
+	for _, err := range l.p.store.Scan(ctx, storage.Members.Name, storage.Span{Prefix: storage.GroupPrefix(g.Key())}) {
+		if err != nil {
+			return err
+		}
+		g.MemberCount++
+	}
+	for _, m := range l.room {
+		if m.Role == group.OrdinaryMember {
+			g.MemberCount++
+		}
+	}
 	return nil
 }
 

@@ -26,6 +26,7 @@ type Tx struct {
 	destroyed bool
 	saved     bool
 	members   map[group.Account]*group.Member // nil value: removed
+	unstored  []group.Account                 // those among them who had a row
 	mutes     map[group.Account]int64
 	muts      []storage.Mutation
 	replaced  []*group.Message
@@ -147,7 +148,7 @@ func (tx *Tx) PutMember(m *group.Member) error {
 			m.JoinSeq = tx.nextTail()
 		}
 		tx.group.MemberCount++
-		tx.saved = true
+		tx.saved = tx.saved || !tx.fleeting(m)
 	}
 	if had != nil && had.Role > group.OrdinaryMember && m.Role == group.OrdinaryMember && !tx.group.Type.Rules().StoresMembers {
 		// A room keeps its owner and admins only: who is neither any more has no row.
@@ -156,8 +157,14 @@ func (tx *Tx) PutMember(m *group.Member) error {
 	tx.setMember(m.Account, m)
 	tx.items = append(tx.items, txItem{delivery: Delivery{Member: &MemberChange{
 		Account: m.Account, Joined: true, Receive: tx.group.ReceiveOf(m), Role: m.Role, Since: m.JoinSeq,
+		Fleeting: tx.fleeting(m),
 	}}})
 	return nil
+}
+
+// fleeting reports whether m's membership is kept in the lane's memory alone.
+func (tx *Tx) fleeting(m *group.Member) bool {
+	return m.Role == group.OrdinaryMember && !tx.group.Type.Rules().StoresMembers
 }
 
 // RemoveMember ends a's membership; it reports whether there was one.
@@ -167,7 +174,10 @@ func (tx *Tx) RemoveMember(a group.Account) (bool, error) {
 		return false, err
 	}
 	tx.group.MemberCount--
-	tx.saved = true
+	if !tx.fleeting(had) {
+		tx.saved = true
+		tx.unstored = append(tx.unstored, a)
+	}
 	tx.setMember(a, nil)
 	tx.items = append(tx.items, txItem{delivery: Delivery{Member: &MemberChange{Account: a}}})
 	return true, nil
@@ -282,6 +292,8 @@ func (tx *Tx) mutations() []storage.Mutation {
 	var joined, members, gone, unjoined []storage.Mutation
 	for a, m := range tx.members {
 		switch mk, jk := storage.MemberKey(key, a), storage.JoinedKey(a, key.ID); {
+		case m == nil && !tx.group.Type.Rules().StoresMembers && !slices.Contains(tx.unstored, a):
+			// It was never stored.
 		case m == nil:
 			gone = append(gone, storage.Members.Delete(mk))
 			unjoined = append(unjoined, storage.Joined.Delete(jk))

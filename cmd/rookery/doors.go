@@ -70,6 +70,7 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	}
 	n.metrics.MustRegister(n.commands)
 	n.broker.Use(n.pipeline, n.rpc, n.stateChanged)
+	n.broker.UseLapse(n.commands.Lapsed)
 	n.work("janitor", command.NewJanitor(n.store, n.pipeline, n.log).Run)
 	return nil
 }
