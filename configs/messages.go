@@ -43,6 +43,7 @@ type Groups struct {
 	MemberKeys       []string      `yaml:"member_keys" default:"" doc:"The custom fields that members may have. Empty: any."`
 	SenderFields     []string      `yaml:"sender_fields" default:"" doc:"The custom fields of a member that receivers are shown with each of its messages."`
 	RecallWindow     time.Duration `yaml:"recall_window" default:"2m" min:"1s" max:"8760h" doc:"For how long a member may recall its own message. (Owner, admins and the REST API: as long as it is kept.)"`
+	RoomGrace        time.Duration `yaml:"room_grace" default:"20s" min:"1s" max:"1h" doc:"How long a member of a live room may be offline without leaving it."`
 	Work             GroupType     `yaml:"work" doc:"Work groups (Private)."`
 	Public           GroupType     `yaml:"public" doc:"Public groups."`
 	Meeting          GroupType     `yaml:"meeting" doc:"Meeting groups (ChatRoom)."`

@@ -158,6 +158,7 @@ func brokerConfig(cfg *configs.Config, cert *tls.Config) broker.Config {
 		RPCTimeout:             l.RPCTimeout,
 		DrainTimeout:           drainTimeout(cfg),
 		StoreTimeout:           cfg.Pipeline.StoreWait,
+		RoomGrace:              cfg.Groups.RoomGrace,
 		SessionExpiry:          cfg.Sessions.Expiry,
 		SessionsPerUser:        cfg.Sessions.PerUser,
 		ReplayLimit:            cfg.Sessions.ReplayLimit,
