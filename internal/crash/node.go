@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,13 +35,15 @@ type Node struct {
 }
 
 // Start runs the binary over a data folder and waits until it is ready. Env is added to the
-// environment.
+// environment, of which other settings of Rookery are taken out.
 func Start(ctx context.Context, binary, dataDir string, env ...string) (*Node, error) {
 	ready := filepath.Join(dataDir, "..", "ready-"+strconv.FormatInt(readyFiles.Add(1), 10))
 	n := &Node{out: new(bytes.Buffer), done: make(chan struct{})}
 	n.cmd = exec.CommandContext(ctx, binary, "serve", "--data-dir", dataDir, "--ready-file", ready,
 		"--mqtt-addr", "127.0.0.1:0", "--ws-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-level", "warn")
-	n.cmd.Env = append(append(os.Environ(), "ROOKERY_APP_SECRET="+App.Secret), env...)
+	// The tests' own variables, such as ROOKERY_CRASH_LIVES, are no settings: the program refuses them.
+	n.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "ROOKERY_") })
+	n.cmd.Env = append(append(n.cmd.Env, "ROOKERY_APP_SECRET="+App.Secret), env...)
 	n.cmd.Stdout, n.cmd.Stderr = n.out, n.out
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
