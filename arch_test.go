@@ -45,6 +45,7 @@ var rooms = map[string]room{
 	"admin":               {[]string{"group", "command", "usersig", "wire"}, "the REST door reaches everything through the command table, as the MQTT door does"},
 	"push":                {[]string{"group", "storage"}, "push works from its queue in the store, and is told by a small interface who is online"},
 	"client":              {[]string{"group", "usersig", "wire"}, "the SDK speaks to the server over the network alone"},
+	"examples":            {[]string{"client", "group", "usersig"}, "an example shows what a program of somebody else can do"},
 	"internal":            {everything, "test harnesses: nothing of the product imports them"},
 	"cmd":                 {everything, ""},
 }

@@ -193,7 +193,7 @@ func (e *engine) apply(ctx context.Context, inbox bool, j *eventJSON) {
 	case inbox && (j.Event == "Left" || j.Event == "Dismissed"):
 		e.forget(ctx, j.GroupID)
 	case inbox && j.Event == "Joined":
-		e.update(ctx, j.GroupID, func(*room) {})
+		e.update(ctx, j.GroupID, func(r *room) { r.joined(j) })
 	case inbox && j.Event == "ReadSync":
 		e.update(ctx, j.GroupID, func(r *room) { r.read(j.ReadSeq) })
 	case inbox && j.MsgFlag != "":

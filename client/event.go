@@ -103,6 +103,9 @@ type eventJSON struct {
 	Operator   group.Account `json:"Operator_Account"`
 	Content    string        `json:"UserDefinedField"`
 	MsgFlag    string
+	Role       string
+	Time       int64 `json:"MsgTime"`
+	GroupInfo  struct{ GroupName, GroupType string }
 }
 
 // groupEvent returns what an event on a group's topic says.

@@ -74,6 +74,12 @@ func (r *room) read(seq group.Seq) {
 	r.Unread = min(r.Unread, int(max(0, r.LastSeq-seq)))
 }
 
+// joined notes what the notice of a new membership says; the synchronisation says more.
+func (r *room) joined(j *eventJSON) {
+	r.Name, r.Type, r.Joined = j.GroupInfo.GroupName, j.GroupInfo.GroupType, time.Unix(j.Time, 0)
+	r.Role, _ = group.ParseRole(j.Role)
+}
+
 func (r *room) receive(option group.ReceiveOption) {
 	if option.Delivers(false) && !r.Receive.Delivers(false) {
 		r.known = false // what was not delivered meanwhile is not wanted
