@@ -81,8 +81,8 @@ func (n *node) literal() string {
 	switch {
 	case n.typ == reflect.TypeFor[[]string]():
 		return "[" + strings.Join(splitList(text), ", ") + "]"
-	case text == "" || n.typ.Kind() == reflect.String && strings.ContainsAny(text[:1], "0123456789-"):
-		return `"` + text + `"` // a text that would else look like a number
+	case text == "" || n.typ.Kind() == reflect.String && strings.ContainsAny(text[:1], "0123456789-{["):
+		return `"` + text + `"` // a text that would else look like a number, a list or a section
 	}
 	return text
 }

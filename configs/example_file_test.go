@@ -77,7 +77,6 @@ func TestTags(t *testing.T) {
 	})
 }
 
-// walkKeys visits every key of the schema, one item's of each list included.
 // keysShown counts the keys that the file shows: a list of sections is one.
 func keysShown(n *node) (keys int) {
 	for _, c := range n.children {
@@ -90,13 +89,18 @@ func keysShown(n *node) (keys int) {
 	return keys
 }
 
+// walkKeys visits every key of the schema, one item's of each list included.
 func walkKeys(visit func(path string, n *node)) {
 	var walk func(n *node, path string)
 	walk = func(n *node, path string) {
 		for _, c := range n.children {
-			if p := join(path, c.name); c.isKey() {
+			p := join(path, c.name)
+			switch {
+			case c.isKey():
 				visit(p, c)
-			} else {
+			case c.list:
+				walk(c, item(p, 0))
+			default:
 				walk(c, p)
 			}
 		}
