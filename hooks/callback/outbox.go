@@ -243,7 +243,12 @@ func (o *Outbox) StateChanged(s StateChange) {
 	}
 	queue := accountQueue(s.Account)
 	rec := &storage.Callback{Command: stateChange, Body: raw, Time: s.At.UnixMilli()}
-	muts := o.record(queue, rec, hooks.Origin{IP: s.IP, Platform: s.Platform})
+	o.queueState(queue, rec, hooks.Origin{IP: s.IP, Platform: s.Platform})
+}
+
+// queueState hands a record that belongs to no group's write to writeStates.
+func (o *Outbox) queueState(queue string, rec *storage.Callback, from hooks.Origin) {
+	muts := o.record(queue, rec, from)
 	if len(muts) == 0 {
 		return
 	}
