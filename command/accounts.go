@@ -280,8 +280,12 @@ func (e *env) kick(ctx context.Context, _ *Call, r *userItem) (*ok, error) {
 // revoke makes all UserSigs useless that the account has now. It takes effect for new logins
 // at once; who is logged in is for the caller to kick, afterwards.
 func (e *env) revoke(ctx context.Context, a group.Account) error {
-	return e.changeAccount(ctx, a, false, nil, func(p *group.Profile) error {
+	err := e.changeAccount(ctx, a, false, nil, func(p *group.Profile) error {
 		p.ValidSig = time.Now().Unix()
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return e.forgetPush(ctx, a) // who is logged out everywhere gets no push either
 }

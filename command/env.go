@@ -136,6 +136,7 @@ type Env struct {
 	After    AccountCallbacks // nil: the app is not told of accounts (of groups: Pipeline.UseOutbox)
 	Exporter *Exporter        // nil: get_history has no files
 	Stats    *Stats           // nil: getappinfo knows nothing
+	Push     Push             // nil: there is no offline push
 	Log      *slog.Logger
 	Audit    *slog.Logger // one line for each call of an app admin that may change something; nil: none
 }
@@ -149,6 +150,7 @@ type env struct {
 	after    AccountCallbacks
 	exporter *Exporter
 	stats    *Stats
+	push     Push
 	log      *slog.Logger
 	audit    *slog.Logger
 	cfg      Config
@@ -159,7 +161,7 @@ type env struct {
 // New returns the table of all commands.
 func New(e Env, cfg Config) *Table {
 	v := &env{
-		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, exporter: e.Exporter, stats: e.Stats, log: e.Log, audit: e.Audit,
+		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, exporter: e.Exporter, stats: e.Stats, push: e.Push, log: e.Log, audit: e.Audit,
 		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
 	}
 	if v.online == nil {
@@ -180,6 +182,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerMembers()
 	t.registerMessages()
 	t.registerRecall()
+	t.registerPush()
 	t.registerImports()
 	t.registerReceipts()
 	t.registerNotifications()
