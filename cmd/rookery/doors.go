@@ -64,6 +64,9 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	if n.callbacks != nil {
 		env.Before, env.After = n.callbacks, n.outbox
 	}
+	if n.push != nil {
+		env.Push = pushCommands{n.push}
+	}
 	n.commands = command.New(env, commandConfig(n.cfg))
 	if unknown := n.commands.Unmatched(); len(unknown) > 0 {
 		return fmt.Errorf("rest.admins: no command is called %s", strings.Join(unknown, ", "))

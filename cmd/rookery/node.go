@@ -21,6 +21,7 @@ import (
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/hooks/callback"
+	"github.com/rookery-im/rookery/push/dispatch"
 	"github.com/rookery-im/rookery/storage"
 	"github.com/rookery-im/rookery/usersig"
 )
@@ -49,6 +50,8 @@ type node struct {
 
 	callbacks *callback.Client // nil: the app is not asked
 	outbox    *callback.Outbox // nil: nor told
+
+	push *dispatch.Dispatcher // nil: no provider app is configured
 }
 
 // A part runs until its context has ended and so has everything that it started.
@@ -81,6 +84,7 @@ func newNode(ctx context.Context, cfg *configs.Config, app usersig.App, log *slo
 		n.openPipeline,
 		n.openCallbacks,
 		n.openBroker,
+		n.openPush,
 		n.openCommands,
 		n.openAdmin,
 	} {
