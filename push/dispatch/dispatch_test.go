@@ -626,8 +626,12 @@ func TestTokens(t *testing.T) {
 		t.Errorf("%d tokens have owners, want 4", n)
 	}
 	for _, r := range []Registration{
-		{Device: "", App: "v", Token: "t"}, {Device: "d", App: "v"}, {Device: "d", App: "none", Token: "t"}, {Device: "d", Token: "t"},
-		{Device: "d", App: "v", Vendor: "apns", Token: "t"}, {Device: "d", App: "v", Token: "a b"},
+		{Device: "", App: "v", Token: "t"},
+		{Device: "d", App: "v"},
+		{Device: "d", App: "none", Token: "t"},
+		{Device: "d", Token: "t"},
+		{Device: "d", App: "v", Vendor: "apns", Token: "t"},
+		{Device: "d", App: "v", Token: "a b"},
 	} {
 		err := w.d.SetToken(ctx, "dan", r)
 		if _, ok := errors.AsType[*group.Error](err); !ok {

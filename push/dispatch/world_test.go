@@ -132,7 +132,6 @@ type world struct {
 	logs  *bytes.Buffer
 	d     *Dispatcher
 	tails map[group.ID]group.Seq
-	stop  func()
 }
 
 func newWorld(t testing.TB, store storage.Store, cfg Config, providers ...push.Provider) *world {
