@@ -146,7 +146,7 @@ func New(store storage.Store, cfg Config, log *slog.Logger) *Pipeline {
 	for i := range p.shards {
 		p.shards[i].lanes = make(map[group.ID]*lane)
 	}
-	p.profiles = newProfileCache(store)
+	p.profiles = newProfileCache(store, p.admins)
 	return p
 }
 

@@ -13,15 +13,16 @@ const maxProfiles = 1 << 16
 
 // A profileCache keeps the profiles of recent senders, until forget.
 type profileCache struct {
-	store storage.Records
+	store  storage.Records
+	admins map[group.Account]bool
 
 	mu    sync.RWMutex
 	known map[group.Account]*group.Profile
 	gen   uint64 // grows with each forget: a read that began before one is not kept
 }
 
-func newProfileCache(store storage.Records) *profileCache {
-	return &profileCache{store: store, known: make(map[group.Account]*group.Profile)}
+func newProfileCache(store storage.Records, admins map[group.Account]bool) *profileCache {
+	return &profileCache{store: store, admins: admins, known: make(map[group.Account]*group.Profile)}
 }
 
 // get returns the account's profile, or nil if there is no such account. The profile is
@@ -35,7 +36,9 @@ func (c *profileCache) get(ctx context.Context, a group.Account) (*group.Profile
 		return p, nil
 	}
 	p, err := storage.Accounts.Find(ctx, c.store, storage.AccountKey(a))
-	if err != nil || p == nil { // that an account is missing is not kept: it may be made at any moment
+	// That an account is missing is not kept: a login may make it at any moment. An administrator
+	// needs none, and one that a login makes says nothing yet.
+	if err != nil || p == nil && !c.admins[a] {
 		return nil, err
 	}
 	c.mu.Lock()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +42,7 @@ func (l Login) distinct() int { return (l.Users*l.Groups + l.Members - 1) / l.Me
 func (l Login) plans(s *stage) (users []string, plans []groupPlan) {
 	plans = make([]groupPlan, l.distinct())
 	for i := range plans {
-		plans[i].id = s.groupID(i)
+		plans[i].id = s.rookery.idFor(s.groupID(i), l.Members)
 	}
 	for u := range l.Users {
 		users = append(users, s.user(u))
@@ -61,6 +60,7 @@ func RunLogin(ctx context.Context, o Options, k Login) (*Result, error) {
 	if err := k.validate(); err != nil {
 		return nil, err
 	}
+	o.Threads = 1 // users finish on the loop that they connected on; counting them needs no lock while that is one
 	st, ctx, err := newRookeryStage(ctx, o, k.Users)
 	if err != nil {
 		return nil, err
@@ -108,10 +108,6 @@ type storm struct {
 }
 
 func (s *storm) run(ctx context.Context, st *stage, k Login, sessions []*session) (*Result, error) {
-	// Users finish on the loop that they connected on; counting them needs no lock while that is one loop.
-	if len(st.loops) > 1 {
-		return nil, errors.New("the login scenario runs on one loop: --threads 1")
-	}
 	before := st.rookery.storageCounters(ctx)
 	used, err := st.read()
 	if err != nil {
@@ -151,21 +147,17 @@ func (s *storm) run(ctx context.Context, st *stage, k Login, sessions []*session
 
 // A synchroniser is a user who logs in: once connected it calls sync until it has every page.
 type synchroniser struct {
-	storm *storm
-	pages int
-	next  json.RawMessage
+	storm  *storm
+	pages  int
+	cursor string
 }
 
 func (y *synchroniser) opened(s *session) { y.ask(s) }
 
 func (y *synchroniser) ask(s *session) {
-	request := map[string]any{"RequestId": strconv.Itoa(y.pages)}
-	if y.next != nil {
-		request["Next"] = y.next
-	}
-	body, err := json.Marshal(request)
+	body, err := json.Marshal(map[string]string{"RequestId": strconv.Itoa(y.pages), "Cursor": y.cursor})
 	if err != nil {
-		panic(err) // a map of strings and of JSON that was decoded
+		panic(err) // a map of strings
 	}
 	s.request("sync", body)
 }
@@ -178,7 +170,7 @@ func (y *synchroniser) delivered(s *session, p *publishPacket) {
 	}
 	var reply struct {
 		envelope
-		Next json.RawMessage
+		Cursor string
 	}
 	if err := json.Unmarshal(p.Payload, &reply); err != nil {
 		s.conn.fail(fmt.Errorf("sync was answered with no JSON: %w", err))
@@ -189,8 +181,7 @@ func (y *synchroniser) delivered(s *session, p *publishPacket) {
 		return
 	}
 	y.pages++
-	if next := string(reply.Next); next != "" && next != `""` && next != "0" && next != "null" {
-		y.next = slices.Clone(reply.Next)
+	if y.cursor = reply.Cursor; y.cursor != "" {
 		y.ask(s)
 		return
 	}
@@ -289,7 +280,7 @@ func RunHistory(ctx context.Context, o Options, h History) (*Result, error) {
 	users := make([]string, h.Clients)
 	pullers := make([]*puller, h.Clients)
 	for i := range plans {
-		plans[i].id = st.groupID(i)
+		plans[i].id = st.rookery.idFor(st.groupID(i), h.Clients)
 	}
 	for i := range sessions {
 		users[i] = st.user(i)

@@ -53,7 +53,7 @@ func (f *flags) bind(c *cobra.Command) {
 	p.Int64Var(&f.Rookery.SDKAppID, "rookery-sdkappid", 1400000001, "Rookery's SDKAppID")
 	p.StringVar(&f.Rookery.Admin, "rookery-admin", "administrator", "an administrator of Rookery")
 	p.StringVar(&f.Rookery.DataDir, "rookery-data-dir", "", "Rookery's data folder, where the secret that it made lies; $"+secretVariable+" goes before it")
-	p.StringVar(&f.Rookery.GroupType, "rookery-group-type", "Public", "type of the groups to be made")
+	p.StringVar(&f.Rookery.GroupType, "rookery-group-type", "", "type of the groups to be made (default: Public, or Community above 6,000 members)")
 	p.DurationVarP(&f.Duration, "duration", "d", 10*time.Second, "length of the measured part")
 	p.DurationVar(&f.warmup, "warmup", 2*time.Second, "length of the part before it")
 	p.IntVar(&f.Parallel, "parallel", 100, "connections being opened at the same time")

@@ -39,7 +39,7 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 	}
 	plans := make([]groupPlan, k.Groups)
 	for i := range plans {
-		plans[i] = groupPlan{id: st.groupID(i), members: []string{st.user(0)}}
+		plans[i] = groupPlan{id: st.rookery.idFor(st.groupID(i), 1), members: []string{st.user(0)}}
 	}
 	if err := st.rookery.setUp(ctx, plans[0].members, plans); err != nil {
 		return nil, err

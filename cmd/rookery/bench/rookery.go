@@ -30,7 +30,7 @@ type Rookery struct {
 	Admin     string // empty means administrator
 	Secret    string // or, when empty, read from DataDir
 	DataDir   string // where the server keeps a secret that it made itself
-	GroupType string // empty means Public
+	GroupType string // empty means Public, or Community for groups that are too large for it
 }
 
 // secretFile is where a server without a configured secret keeps the one that it made.
@@ -46,7 +46,6 @@ type rookery struct {
 func newRookery(o Rookery) (*rookery, error) {
 	o.SDKAppID = cmp.Or(o.SDKAppID, 1400000001)
 	o.Admin = cmp.Or(o.Admin, "administrator")
-	o.GroupType = cmp.Or(o.GroupType, "Public")
 	if o.Secret == "" {
 		if o.DataDir == "" {
 			return nil, errors.New("no secret of Rookery: set $" + secretVariable + " or --rookery-data-dir")
@@ -149,6 +148,7 @@ const (
 	setUpCalls      = 16 // API calls under way while setting up
 	accountsPerCall = 100
 	membersPerCall  = 300
+	publicMembers   = 6000 // the most that a Public group has
 )
 
 // setUp imports users and makes the groups with their members.
@@ -175,8 +175,30 @@ func (r *rookery) setUp(ctx context.Context, users []string, groups []groupPlan)
 	return inParallel(ctx, groups, r.makeGroup)
 }
 
+const community = "Community"
+
+// typeFor is the type of a group with so many members.
+func (r *rookery) typeFor(members int) string {
+	kind := "Public"
+	if members > publicMembers {
+		kind = community
+	}
+	return cmp.Or(r.GroupType, kind)
+}
+
+// idFor is a group's id as its type demands it.
+func (r *rookery) idFor(id string, members int) string {
+	if r.typeFor(members) == community {
+		return "@TGS#_" + id
+	}
+	return id
+}
+
+// topicOf is the topic of a group: what MQTT keeps for itself is percent-encoded.
+func topicOf(id string) string { return "groups/" + strings.ReplaceAll(id, "#", "%23") }
+
 func (r *rookery) makeGroup(ctx context.Context, g groupPlan) error {
-	request := map[string]any{"Type": r.GroupType, "Name": "bench", "GroupId": g.id, "MaxMemberCount": max(len(g.members), 2)}
+	request := map[string]any{"Type": r.typeFor(len(g.members)), "Name": "bench", "GroupId": g.id, "MaxMemberCount": max(len(g.members), 2)}
 	if err := r.call(ctx, "group_open_http_svc/create_group", request, nil); err != nil {
 		return err
 	}

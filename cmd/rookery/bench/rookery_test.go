@@ -143,7 +143,7 @@ func (d *double) OnPublished(cl *mqtt.Client, pk packets.Packet) {
 		return
 	}
 	var request struct {
-		Next    int
+		Cursor  string
 		GroupID string `json:"GroupId"`
 	}
 	if err := json.Unmarshal(pk.Payload, &request); err != nil {
@@ -161,8 +161,8 @@ func (d *double) OnPublished(cl *mqtt.Client, pk packets.Packet) {
 	switch {
 	case command == d.fail, command == "group_msg_get" && !member:
 		reply = `{"ActionStatus":"FAIL","ErrorCode":10007,"ErrorInfo":"told to fail"}`
-	case command == "sync" && request.Next < 2:
-		reply = fmt.Sprintf(`{"ActionStatus":"OK","ErrorCode":0,"Next":%d}`, request.Next+1)
+	case command == "sync" && len(request.Cursor) < 2:
+		reply = fmt.Sprintf(`{"ActionStatus":"OK","ErrorCode":0,"Cursor":%q}`, request.Cursor+"x")
 	}
 	err := cl.WritePacket(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Publish},

@@ -134,7 +134,10 @@ func (r *trafficRun) cast(ctx context.Context) ([]*session, error) {
 	}
 	for g := range plans {
 		plans[g].id = r.groupID(g)
-		topic := "groups/" + plans[g].id
+		if r.rookery != nil {
+			plans[g].id = r.rookery.idFor(plans[g].id, r.Members+r.Stalled+r.Senders)
+		}
+		topic := topicOf(plans[g].id)
 		for range r.Members {
 			if _, err := add(&plans[g], newReceiver(r, g), topic); err != nil {
 				return nil, err
