@@ -62,7 +62,7 @@ func (b *Broker) login(c *conn, cl *mqtt.Client, pk *packets.Packet) *refusal {
 		return refuse(codeBadClientID, 2, codeBadLogin, "the client identifier is longer than "+strconv.Itoa(maxDevice)+" bytes")
 	}
 	s := &session{
-		conn: c, device: device, platform: platformOf(pk), ip: c.addr.String(), since: now,
+		conn: c, device: device, platform: platformOf(pk), ip: c.addr.String(), since: now, expires: claims.ExpiresAt,
 		resumed: make(chan struct{}, 1),
 	}
 	if pk.Connect.WillFlag {

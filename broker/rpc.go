@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -19,6 +20,7 @@ type Caller struct {
 	Device   string // the client identifier
 	Platform string
 	IP       string
+	Expires  time.Time // of the UserSig that it has logged in with
 }
 
 // An RPC answers one request: it returns the JSON object of the reply, whatever went wrong; the
@@ -58,12 +60,14 @@ func (s *session) request(p *publication, command string, pk *packets.Packet) er
 		return nil
 	}
 	s.acknowledge(p, &hooks.Outcome{})
-	caller := Caller{Account: s.account(), Device: s.device, Platform: s.platform, IP: s.ip}
+	caller := Caller{Account: s.account(), Device: s.device, Platform: s.platform, IP: s.ip, Expires: s.expires}
 	b.running.Go(func() {
 		defer s.rpc.Add(-1)
 		ctx, cancel := context.WithTimeout(b.ctx, b.cfg.RPCTimeout)
 		defer cancel()
-		s.reply(reply, b.call(ctx, s, caller, command, body))
+		if !s.reply(reply, b.call(ctx, s, caller, command, body)) {
+			s.reply(reply, s.rpcError(command, body, group.CodeAnswerTooLarge, "the reply is larger than the client's Maximum Packet Size: ask for less"))
+		}
 	})
 	return nil
 }
@@ -133,13 +137,19 @@ func (s *session) replyTo(pk *packets.Packet) (replyAddress, bool) {
 	return to, true
 }
 
-// reply sends a reply to this connection, at QoS 1.
-func (s *session) reply(to replyAddress, payload []byte) {
+// reply sends a reply to this connection, at QoS 1. It reports false if the client takes none
+// of that size.
+func (s *session) reply(to replyAddress, payload []byte) bool {
 	pub := published{topic: to.topic, props: to.props, payloads: [][]byte{payload}}
 	c := s.conn
 	c.mu.Lock()
-	c.put(pub.frames(c.version == 5, 1), 0, 1)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	f := pub.frames(c.version == 5, 1)
+	if c.maxPacket > 0 && f.longest > c.maxPacket {
+		return false
+	}
+	c.put(f, 0, 1)
+	return true
 }
 
 // rpcError is the reply to a request that does not reach its command.

@@ -15,6 +15,7 @@ import (
 
 // echo answers with what it was asked.
 func echo(_ context.Context, c Caller, command string, body []byte) []byte {
+	c.Expires = time.Time{} // of this very second
 	out, _ := json.Marshal(map[string]any{"Command": command, "RequestId": string(body), "ErrorInfo": fmt.Sprint(c)})
 	return out
 }
@@ -33,7 +34,7 @@ func TestRPC(t *testing.T) {
 			if pk.TopicName != "users/al%20ice/rpc" || pk.FixedHeader.Qos != 1 {
 				t.Errorf("reply on %s at QoS %d", pk.TopicName, pk.FixedHeader.Qos)
 			}
-			if e := decodeEvent(t, pk.Payload); e.Command != "sync" || string(e.RequestID) != `"7"` || e.ErrorInfo != "{al ice phone IoT 127.0.0.1}" {
+			if e := decodeEvent(t, pk.Payload); e.Command != "sync" || string(e.RequestID) != `"7"` || e.ErrorInfo != "{al ice phone IoT 127.0.0.1 0001-01-01 00:00:00 +0000 UTC}" {
 				t.Errorf("reply %s", pk.Payload)
 			}
 			other.ping() // the reply is the requesting connection's alone
@@ -120,5 +121,20 @@ func TestRPCBounds(t *testing.T) {
 			}
 			break
 		}
+	}
+}
+
+// TestRPCReplyTooLarge asks for more than the client takes in one packet: it is told so.
+func TestRPCReplyTooLarge(t *testing.T) {
+	s := serve(t, serverOptions{rpc: func(context.Context, Caller, string, []byte) []byte {
+		return []byte(`{"ErrorCode":0,"Text":"` + strings.Repeat("x", 5000) + `"}`)
+	}})
+	pk := connectPacket(t, 5, "bob", "phone")
+	pk.Properties.MaximumPacketSize = 1000
+	c := s.dial()
+	c.connect(pk)
+	c.publish("rpc/sync", `{"RequestId":7}`)
+	if e := c.receive(); e.ErrorCode != group.CodeAnswerTooLarge || e.Command != "sync" || string(e.RequestID) != "7" {
+		t.Errorf("received %+v", e)
 	}
 }

@@ -16,7 +16,8 @@ type session struct {
 	platform string
 	ip       string
 	since    time.Time
-	will     *will // published if the connection ends without DISCONNECT
+	expires  time.Time // of the UserSig
+	will     *will     // published if the connection ends without DISCONNECT
 
 	// What the session has subscribed to; guarded by conn.mu.
 	all     subscription // groups/+

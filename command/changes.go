@@ -31,7 +31,7 @@ type modifyGroupRequest struct {
 	FaceURL      string        `json:"FaceUrl" wire:"text"`
 	MaxMembers   int           `json:"MaxMemberNum" alias:"MaxMemberCount"`
 	ApplyJoin    string        `json:"ApplyJoinOption" doc:"FreeAccess, NeedPermission or DisableApply."`
-	InviteJoin   string        `json:"InviteJoinOption" doc:"FreeAccess, NeedPermission or DisableInvite."`
+	InviteJoin   string        `json:"InviteJoinOption" doc:"FreeAccess; NeedPermission: whom an ordinary member invites has to agree; or DisableInvite."`
 	MuteAll      string        `json:"MuteAllMember" alias:"ShutUpAllMember" doc:"On: only owner, admins and app admins may send; Off."`
 	Custom       []field       `json:"AppDefinedData" doc:"Custom fields; an empty Value deletes the key."`
 	From         group.Account `json:"From_Account" wire:"account" doc:"Who is shown to have done it; for users always the caller."`

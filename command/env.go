@@ -194,6 +194,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerProfiles()
 	t.registerContacts()
 	t.registerJoining()
+	t.registerInvitations()
 	t.registerSync()
 	t.registerExport()
 	t.registerStats()

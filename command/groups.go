@@ -32,7 +32,7 @@ type groupData struct {
 	FaceURL      string        `json:"FaceUrl" wire:"text"`
 	MaxMembers   int           `json:"MaxMemberCount" alias:"MaxMemberNum" doc:"The most members; not given: the type's limit."`
 	ApplyJoin    string        `json:"ApplyJoinOption" doc:"FreeAccess, NeedPermission or DisableApply."`
-	InviteJoin   string        `json:"InviteJoinOption" doc:"FreeAccess, NeedPermission or DisableInvite."`
+	InviteJoin   string        `json:"InviteJoinOption" doc:"FreeAccess; NeedPermission: whom an ordinary member invites has to agree; or DisableInvite."`
 	Custom       []field       `json:"AppDefinedData" doc:"Custom fields."`
 	SupportTopic int           `json:"SupportTopic" doc:"Topics are not offered: only 0 is taken."`
 	HistoryOnOff string        `json:"HistoryMsgBeforeJoin" doc:"On or Off: may members read what was sent before they joined?"`

@@ -15,7 +15,7 @@ func (t *Table) registerJoining() {
 	register(t, Command{Service: groupService, Name: "apply_join_group", Audience: Users, Changes: true, Doc: "Joins a group, or asks to."}, e.applyJoin)
 	register(t, Command{Service: groupService, Name: "quit_group", Audience: Users, Changes: true, Doc: "Leaves a group."}, e.quit)
 	register(t, Command{Service: groupService, Name: "handle_apply_join_group", Audience: Everyone, Changes: true, Doc: "Answers somebody's request to join."}, e.handleApply)
-	register(t, Command{Service: groupService, Name: "get_pendency", Audience: Users, Doc: "Returns the open requests to join the groups that the caller is owner or admin of."}, e.getPendency)
+	register(t, Command{Service: groupService, Name: "get_pendency", Audience: Users, Doc: "Returns the open requests to join the groups that the caller is owner or admin of, and its own invitations."}, e.getPendency)
 	register(t, Command{Service: groupService, Name: "msg_read_report", Audience: Users, Changes: true, Doc: "Says how far the caller has read a group."}, e.reportRead)
 	register(t, Command{Service: groupService, Name: "delete_group_ramble_msg_by_seq", Audience: Users, Changes: true, Doc: "Removes messages from the caller's own view of the history."}, e.hideMessages)
 }
@@ -234,7 +234,8 @@ type pendencyRequest struct {
 
 type pendencyItem struct {
 	GroupID   group.ID      `json:"GroupId"`
-	Applicant group.Account `json:"Requester_Account"`
+	Applicant group.Account `json:"Requester_Account" doc:"Who wants to join, or who has invited."`
+	Type      int           `json:"PendencyType" doc:"0: a request to join; 1: an invitation of the caller."`
 	Time      int64         `json:"AddTime" doc:"Unix microseconds."`
 	MsgKey    int64         `json:"MsgKey"`
 	Message   string        `json:"ApplyMsg"`
@@ -273,7 +274,18 @@ func (e *env) getPendency(ctx context.Context, call *Call, r *pendencyRequest) (
 			if err != nil {
 				return nil, err
 			}
-			items = append(items, pendencyItem{g.ID, group.Account(a), row.Value.At, row.Value.At, row.Value.Message, row.Value.Field})
+			items = append(items, pendencyItem{
+				GroupID: g.ID, Applicant: group.Account(a), Time: row.Value.At, MsgKey: row.Value.At, Message: row.Value.Message, Field: row.Value.Field,
+			})
+		}
+	}
+	invited, err := e.invitations(ctx, call.Caller)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range invited {
+		if o.group != nil && o.At > r.Start {
+			items = append(items, pendencyItem{GroupID: o.ID, Applicant: o.By, Type: 1, Time: o.At, MsgKey: o.At})
 		}
 	}
 	slices.SortFunc(items, func(a, b pendencyItem) int { return cmp.Compare(a.Time, b.Time) })

@@ -25,7 +25,7 @@ func TestLapsed(t *testing.T) {
 		})
 	}
 	w.table.Lapsed(t.Context(), "bob", group.Key{ID: "r", Incarnation: 7}) // another life
-	w.table.Lapsed(t.Context(), "alice", key)                             // the owner stays
+	w.table.Lapsed(t.Context(), "alice", key)                              // the owner stays
 	if heard("Offline") {
 		t.Error("somebody left who was to stay")
 	}

@@ -186,6 +186,14 @@ func (e *env) invite(s *stage, accounts []group.Account, can map[group.Account]*
 		case can[a] == nil:
 		case most > 0 && g.MemberCount >= most:
 			full = true
+		case asksConsent(g, by):
+			waits, err := e.offer(s, a)
+			if err != nil {
+				return nil, false, err
+			}
+			if waits {
+				results[a] = addWaits
+			}
 		default:
 			if err := s.PutMember(&group.Member{Account: a, Role: group.OrdinaryMember}); err != nil {
 				return nil, false, err
@@ -207,7 +215,7 @@ func mayInvite(g *group.Group, by group.Role) error {
 	switch {
 	case by == group.NotMember:
 		return notPermitted("only members may add members")
-	case g.InviteJoin == group.FreeAccess, by >= group.Admin && g.InviteJoin == group.NeedPermission:
+	case g.InviteJoin == group.FreeAccess, g.InviteJoin == group.NeedPermission:
 		return nil
 	}
 	return notPermitted("the group does not let its members add members")

@@ -16,6 +16,18 @@ import (
 func (t *Table) registerSync() {
 	e := t.env
 	register(t, Command{Service: groupService, Name: "sync", Audience: Users, Doc: "Returns where the caller's groups stand, in pages, the newest conversation first."}, e.sync)
+	register(t, Command{Service: groupService, Name: "get_usersig_info", Audience: Users, Doc: "Returns who the caller is, and when its UserSig expires."}, e.sigInfo)
+}
+
+type sigInfoResponse struct {
+	UserID   group.Account `json:"UserID"`
+	SDKAppID int64         `json:"SDKAppID"`
+	Expires  int64         `json:"ExpireTime" doc:"Unix seconds; 0: unknown. Connections outlive it; logins do not."`
+	Time     int64         `json:"ServerTime" doc:"Unix seconds."`
+}
+
+func (e *env) sigInfo(_ context.Context, call *Call, _ *ok) (*sigInfoResponse, error) {
+	return &sigInfoResponse{call.Caller, e.cfg.SDKAppID, call.SigExpires, time.Now().Unix()}, nil
 }
 
 const (

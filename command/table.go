@@ -21,6 +21,9 @@ type Call struct {
 	IP       string // without port; empty if unknown
 	Platform string // RESTAPI, or what the client said of itself
 	Device   string // the client identifier; empty for REST
+	// SigExpires is when the UserSig expires that the caller has logged in with, in Unix
+	// seconds; 0: unknown.
+	SigExpires int64
 	// BaseURL is the server's root as the caller wrote it, https://host:port; empty if there is
 	// none. Addresses in answers start with it.
 	BaseURL string

@@ -45,6 +45,8 @@ var (
 	Receipts = Table[Receipt]{"receipts"}
 	// Pendencies: {group}{account}. Open requests to join. Lane.
 	Pendencies = Table[Pendency]{"pendencies"}
+	// Invitations: {account}{id}. Invitations that wait for the account's consent. Lane.
+	Invitations = Table[Invitation]{"invitations"}
 	// Bans: {group}{account}. Who may not come back before when. Lane.
 	Bans = Table[Ban]{"bans"}
 	// Marks: {group}{account}. The marks of members of live rooms. Lane.
@@ -111,6 +113,14 @@ type Pendency struct {
 	At      int64  `json:"at"` // Unix microseconds; also names the request
 	Message string `json:"msg,omitzero"`
 	Field   string `json:"field,omitzero"`
+}
+
+// An Invitation asks an account into a group; a reader checks the incarnation against Groups.
+type Invitation struct {
+	ID          group.ID          `json:"id"`
+	Incarnation group.Incarnation `json:"inc"`
+	By          group.Account     `json:"by"`
+	At          int64             `json:"at"` // Unix microseconds; also names the invitation
 }
 
 // A Ban keeps an account out of a group.
