@@ -158,10 +158,7 @@ func TestSlowHandler(t *testing.T) {
 // TestRestart restarts the server under a client that sends.
 func TestRestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	n, err := crash.Start(t.Context(), program, dir, "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := run(t, dir)
 	makeGroup(t, n, "c", "alice")
 	p := newProxy(t, n.MQTT)
 	alice, r := dial(t, client.Config{Server: "mqtt://" + p.addr, Account: "alice", BackoffMax: 200 * time.Millisecond})
@@ -390,5 +387,29 @@ func TestConfigValidate(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "client: "+want+":") {
 			t.Errorf("Validate does not name %s: %v", want, err)
 		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var different bool
+	first := client.Backoffs(client.Config{}, 40)
+	for range 10 {
+		waits := client.Backoffs(client.Config{}, 40)
+		limit := 500 * time.Millisecond
+		for i, d := range waits {
+			switch {
+			case i == 0 && d != 0:
+				t.Errorf("the first attempt waits for %v", d)
+			case i > 0 && (d < 0 || d >= limit):
+				t.Errorf("attempt %d waits for %v, want less than %v", i+1, d, limit)
+			}
+			if i > 0 {
+				limit = min(2*limit, 30*time.Second)
+			}
+			different = different || d != first[i]
+		}
+	}
+	if !different {
+		t.Error("the waits are not random")
 	}
 }

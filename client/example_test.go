@@ -19,6 +19,10 @@ func exampleServer() (url string, stop func()) {
 	if err != nil {
 		panic(err)
 	}
+	program, err := build()
+	if err != nil {
+		panic(err)
+	}
 	n, err := crash.Start(context.Background(), program, filepath.Join(dir, "data"))
 	if err != nil {
 		panic(err)

@@ -19,20 +19,26 @@ import (
 	"github.com/rookery-im/rookery/usersig"
 )
 
-var program string
+// folder is where the program under test is built, once and when it is first needed: what fuzzes
+// needs none.
+var (
+	folder string
+	build  = sync.OnceValues(func() (program string, err error) {
+		program = filepath.Join(folder, "rookery")
+		if out, err := exec.Command("go", "build", "-o", program, "../cmd/rookery").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+		return program, nil
+	})
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "rookery-client")
-		if err != nil {
+		var err error
+		if folder, err = os.MkdirTemp("", "rookery-client"); err != nil {
 			panic(err)
 		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		program = filepath.Join(dir, "rookery")
-		if out, err := exec.Command("go", "build", "-o", program, "../cmd/rookery").CombinedOutput(); err != nil {
-			fmt.Printf("go build: %v\n%s", err, out)
-			return 1
-		}
+		defer func() { _ = os.RemoveAll(folder) }()
 		code := m.Run()
 		if err := goleak.Find(goleak.IgnoreTopFunction("os/exec.(*Cmd).watchCtx"), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")); err != nil && code == 0 {
@@ -51,15 +57,26 @@ func start(t *testing.T) *crash.Node {
 
 func startIn(t *testing.T, dir string) *crash.Node {
 	t.Helper()
-	n, err := crash.Start(context.Background(), program, dir, "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := run(t, dir)
 	t.Cleanup(func() {
 		if err := n.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
+	return n
+}
+
+// run runs a server that the test ends by itself.
+func run(t *testing.T, dir string) *crash.Node {
+	t.Helper()
+	program, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := crash.Start(context.Background(), program, dir, "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
@@ -225,3 +242,11 @@ func ascending(from, to group.Seq) []group.Seq {
 
 // equal says whether two lists of SEQs are the same.
 func equal(a, b []group.Seq) bool { return slices.Equal(a, b) }
+
+// timeout returns a context that ends soon.
+func timeout(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -40,7 +40,10 @@ func decodeItem(it *item) (m *Message, ev Event, j *eventJSON, err error) {
 			return nil, nil, nil, err
 		}
 		msg, err := wire.message("")
-		return &msg, nil, nil, err
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return &msg, nil, nil, nil
 	}
 	j = new(eventJSON)
 	if err := json.Unmarshal(it.payload, j); err != nil {

@@ -1,0 +1,39 @@
+package client_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/rookery-im/rookery/client"
+)
+
+func TestWebSocket(t *testing.T) {
+	n := start(t)
+	makeGroup(t, n, "c", "alice")
+	c, r := dial(t, client.Config{Server: "ws://" + n.WS + "/mqtt", Account: "alice"})
+	seq := send(t, c, "c", "over WebSocket")
+	r.until(t, "the message", func() bool { return slices.Contains(r.seqs("c"), seq) })
+}
+
+func TestTLS(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	defer web.Close()
+	lis, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFakeOn(t, lis)
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	_, r := dial(t, client.Config{Server: "mqtts://" + f.addr, Account: "bob", TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}})
+	f.deliver(t, 1)
+	r.until(t, "the message", func() bool { return slices.Contains(r.seqs("g"), 1) })
+	untrusting, err := client.Dial(timeout(t), client.Config{Server: "mqtts://" + f.addr, Account: "bob", UserSig: sign("bob")})
+	if err == nil {
+		untrusting.Close()
+		t.Error("a certificate of nobody was trusted")
+	}
+}
