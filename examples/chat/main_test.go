@@ -87,6 +87,7 @@ func TestChat(t *testing.T) {
 	bobSees.until(t, "alice: hello, bob")
 	bobSays("hello yourself")
 	aliceSees.until(t, "bob: hello yourself")
+	bobSees.until(t, "bob: hello yourself") // which is read by having been sent
 	bobSays("/fly")
 	bobSees.until(t, "! /fly: no such command")
 	bobSays("/groups")
