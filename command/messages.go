@@ -223,7 +223,8 @@ func placeholder(seq group.Seq) historyMessage {
 type historyResponse struct {
 	GroupID  group.ID         `json:"GroupId"`
 	Finished int              `json:"IsFinished" doc:"1 all that was asked for; 0 cut; 2 cut, and all in the range had expired."`
-	Messages []historyMessage `json:"RspMsgList" doc:"Newest first."`
+	Messages []historyMessage `json:"RspMsgList" doc:"Newest first; with Ascending the oldest."`
+	Next     group.Seq        `json:"NextReqMsgSeq,omitempty" doc:"With Ascending: the ReqMsgSeq of the next page. The end is where it is above the group's last MsgSeq."`
 }
 
 const (
@@ -273,16 +274,34 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 			page.hidden = view.Hidden
 		}
 	}
-	if r.Ascending > 0 { // the window of so many SEQs from the lowest wanted
-		page.next = min(head.Tail, page.low+group.Seq(page.want)-1)
+	if r.Ascending > 0 {
+		return e.historyUp(ctx, g, page, head.Tail, r.Number)
 	}
 	if err := page.fill(ctx, e, g); err != nil {
 		return nil, err
 	}
-	if r.Ascending > 0 {
-		slices.Reverse(page.messages)
-	}
 	return &historyResponse{GroupID: g.ID, Finished: page.finished(r.Number), Messages: page.messages}, nil
+}
+
+// historyUp answers with the window of so many SEQs from the lowest wanted. A window whose
+// messages are too large for one answer is halved: none may be missing in the middle.
+func (e *env) historyUp(ctx context.Context, g *group.Group, p historyPage, tail group.Seq, asked int) (*historyResponse, error) {
+	cut := false
+	for {
+		page := p
+		page.next = min(tail, page.low+group.Seq(page.want)-1)
+		top := page.next
+		if err := page.fill(ctx, e, g); err != nil {
+			return nil, err
+		}
+		if page.cut && p.want > 1 {
+			p.want, cut = p.want/2, true
+			continue
+		}
+		page.cut = page.cut || cut
+		slices.Reverse(page.messages)
+		return &historyResponse{GroupID: g.ID, Finished: page.finished(asked), Messages: page.messages, Next: max(page.low, top+1)}, nil
+	}
 }
 
 // firstVisible is the lowest SEQ that a member may read.
