@@ -558,6 +558,9 @@ func (e *env) getJoinedGroups(ctx context.Context, call *Call, r *getJoinedReque
 	if r.Limit < 0 || r.Limit > maxJoinedPage || r.Offset < 0 {
 		return nil, badParameter("Limit must be at most %d, Offset not negative", maxJoinedPage)
 	}
+	if r.Account == "" {
+		return nil, badParameter("Member_Account is missing")
+	}
 	found, err := e.exists(ctx, r.Account)
 	if err != nil {
 		return nil, err
