@@ -462,7 +462,7 @@ func (c *conn) endLocked(cause endCause, code byte, reason string) {
 	}
 	c.cause = cause
 	if code != 0 && c.version == 5 {
-		c.control = appendDisconnect(c.control, code, reason)
+		c.control = c.appendDisconnect(c.control, code, reason)
 	}
 	clear(c.items)
 	c.items, c.head = nil, 0

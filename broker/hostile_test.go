@@ -557,3 +557,34 @@ func TestConnectionLimits(t *testing.T) {
 		}
 	})
 }
+
+// A client that takes only small packets is told why it goes in one that fits, or in none.
+func TestDisconnectFitsTheClient(t *testing.T) {
+	s := serve(t, serverOptions{})
+	for _, tt := range []struct {
+		size   uint32
+		code   byte
+		reason bool
+	}{{0, 0x82, true}, {64, 0x82, false}, {80, 0x82, true}} {
+		t.Run(fmt.Sprint("size=", tt.size), func(t *testing.T) {
+			c := s.dial()
+			pk := connectPacket(t, 5, "bob", "phone")
+			pk.Properties.MaximumPacketSize = tt.size
+			c.connect(pk)
+			c.raw([]byte{0x82, 3, 0, 1, 0}) // no topic filter
+			last := c.wantEnd()
+			if last.ReasonCode != tt.code {
+				t.Errorf("DISCONNECT 0x%02X, want 0x%02X", last.ReasonCode, tt.code)
+			}
+			if got := last.Properties.ReasonString != ""; got != tt.reason {
+				t.Errorf("Reason String %q, want one: %t", last.Properties.ReasonString, tt.reason)
+			}
+		})
+	}
+	for size, want := range map[int]string{1: "", 3: "", 4: "\xe0\x02\x82\x00", 70: "\xe0\x02\x82\x00"} {
+		c := &conn{version: 5, maxPacket: size}
+		if got := c.appendDisconnect(nil, 0x82, strings.Repeat("x", 60)); string(got) != want {
+			t.Errorf("size %d: % x, want % x", size, got, want)
+		}
+	}
+}

@@ -178,11 +178,19 @@ func (c *conn) appendCodes(b []byte, kind byte, id uint16, codes []byte, reason 
 	return append(b, codes...)
 }
 
-// appendDisconnect appends a DISCONNECT with a reason; only MQTT 5 has it from the server.
-func appendDisconnect(b []byte, code byte, reason string) []byte {
+// appendDisconnect appends a DISCONNECT with a reason; only MQTT 5 has it from the server. The
+// reason is left out where it would not fit, and the packet too, for a client that takes none of
+// that size ([MQTT-3.14.2-3], [MQTT-3.1.2-24]).
+func (c *conn) appendDisconnect(b []byte, code byte, reason string) []byte {
 	reason = clip(reason)
 	n := 3 + len(reason)
-	b = append(b, 0xE0)
+	switch {
+	case c.maxPacket > 0 && c.maxPacket < 4:
+		return b
+	case c.maxPacket > 0 && c.maxPacket < n+8:
+		return append(b, typeDisconnect<<4, 2, code, 0)
+	}
+	b = append(b, typeDisconnect<<4)
 	b = appendLength(b, 1+lengthOf(n)+n)
 	b = append(b, code)
 	b = appendLength(b, n)
