@@ -28,8 +28,8 @@ func (w *writer) write(fd uintptr) bool {
 			w.n += n
 		}
 		switch {
-		case err == syscall.EINTR: //nolint:errorlint // an errno as it comes from the system call
-		case err == syscall.EAGAIN: //nolint:errorlint // likewise
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
 			return true
 		case err != nil:
 			w.err = err

@@ -117,7 +117,7 @@ func TestExpiry(t *testing.T) {
 		w.pipeline.UseDeliverer(w.ears)
 		w.table = command.New(command.Env{Store: store, Pipeline: w.pipeline, Log: log}, command.Config{Admins: []group.Account{"administrator"}})
 		defer func() {
-			if err := w.pipeline.Close(context.Background()); err != nil { //nolint:usetesting // the test's has ended
+			if err := w.pipeline.Close(context.Background()); err != nil {
 				t.Error(err)
 			}
 		}()

@@ -82,7 +82,7 @@ func TestInvitations(t *testing.T) {
 func TestRequestsOfUsers(t *testing.T) {
 	w := newWorld(t, command.Config{})
 	w.people(t, "alice")
-	for _, name := range strings.Fields(`
+	for name := range strings.FieldsSeq(`
 		create_group destroy_group get_group_info get_joined_group_list get_group_member_info modify_group_base_info apply_join_group
 		handle_apply_join_group handle_invite_join_group get_pendency quit_group add_group_member delete_group_member modify_group_member_info
 		change_group_owner forbid_send_msg get_group_muted_account
