@@ -41,6 +41,8 @@ type Client struct {
 	refused  error         // the last attempt to connect
 	expired  bool          // it was refused because the UserSig has expired
 	loggedIn bool          // once, at least
+	strays   int           // attempts to connect without an answer, which may reach the server late
+	upSince  time.Time     // of link
 	replies  map[uint64]chan []byte
 	rooms    map[group.ID]*room
 }

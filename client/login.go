@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"time"
 
@@ -15,6 +16,13 @@ import (
 
 // receiveMaximum bounds what the server sends ahead of our acknowledgements.
 const receiveMaximum = 256
+
+const (
+	// strayTime is how long after a login an attempt from before it may still arrive.
+	strayTime = 30 * time.Second
+	// maxStrays bounds how often we take a connection back before we believe in another device.
+	maxStrays = 8
+)
 
 // The reason codes with which the server logs a device out for good.
 const (
@@ -88,7 +96,7 @@ func (c *Client) backoff() time.Duration {
 func (c *Client) linkUp(m *autopaho.ConnectionManager) {
 	l := &link{manager: m, down: make(chan struct{})}
 	c.mu.Lock()
-	c.expired, c.loggedIn = false, true
+	c.expired, c.loggedIn, c.upSince = false, true, time.Now()
 	c.mu.Unlock()
 	c.setLink(l)
 	c.queue.connected(l)
@@ -103,6 +111,9 @@ func (c *Client) linkDown() {
 // another attempt would not change ends the client; later the source of UserSigs may recover.
 func (c *Client) connectFailed(err error) {
 	e := err
+	_, answered := errors.AsType[*autopaho.ConnackError](err)
+	dialing, ok := errors.AsType[*net.OpError](err)
+	stray := !answered && !(ok && dialing.Op == "dial")
 	if connack, ok := errors.AsType[*autopaho.ConnackError](err); ok {
 		if refusal, ok := parseReason(connack.Reason); ok {
 			e = refusal
@@ -110,6 +121,9 @@ func (c *Client) connectFailed(err error) {
 	}
 	c.cfg.Log.Info("not connected", "account", string(c.cfg.Account), "err", e)
 	c.mu.Lock()
+	if stray {
+		c.strays = min(c.strays+1, maxStrays)
+	}
 	twice := c.expired
 	c.refused, c.expired = e, refusedBy(e, codeExpired)
 	expired, first := c.expired, !c.loggedIn
@@ -144,9 +158,22 @@ func (c *Client) disconnected(p *packets.Disconnect) {
 	if p.Properties != nil {
 		reason = p.Properties.ReasonString
 	}
-	if p.ReasonCode == reasonTakenOver || p.ReasonCode == reasonAdministrative {
+	if p.ReasonCode == reasonTakenOver && !c.byStray() || p.ReasonCode == reasonAdministrative {
 		c.end(&kickedError{reason})
 	}
+}
+
+// byStray reports whether the connection may have been taken over by an earlier attempt of our
+// own, which we had given up and which a slow network has delivered late. Each attempt can
+// do so once.
+func (c *Client) byStray() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.strays == 0 || time.Since(c.upSince) > strayTime {
+		return false
+	}
+	c.strays--
+	return true
 }
 
 // A kickedError is ErrKicked with the server's reason.

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/rookery-im/rookery/client"
 )
@@ -35,5 +36,27 @@ func TestTLS(t *testing.T) {
 	if err == nil {
 		untrusting.Close()
 		t.Error("a certificate of nobody was trusted")
+	}
+}
+
+// TestLateConnect delivers an attempt to connect after the one that followed it: it takes the
+// connection over, and the client must not believe that another device did.
+func TestLateConnect(t *testing.T) {
+	n := start(t)
+	makeGroup(t, n, "c", "alice")
+	p := newProxy(t, n.MQTT)
+	c, r := dial(t, client.Config{
+		Server: "mqtt://" + p.addr, Account: "alice", Device: "phone", ConnectTimeout: 100 * time.Millisecond, BackoffMin: time.Millisecond, BackoffMax: 2 * time.Millisecond,
+	})
+	for round := range 3 {
+		p.freeze()
+		p.cut()
+		r.until(t, "failed attempts", func() bool { return len(eventsOf[client.Refused](r)) > 2*round+1 })
+		p.unfreeze()
+		seq := send(t, c, "c", "still here")
+		r.until(t, "the message", func() bool { return slices.Contains(r.seqs("c"), seq) })
+	}
+	if err := c.Err(); err != nil {
+		t.Error(err)
 	}
 }
