@@ -128,6 +128,16 @@ func (p *proxy) unfreeze() {
 	}
 }
 
+// bypass lets new connections through a black hole that keeps what it has until release.
+func (p *proxy) bypass() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := p.thaw
+	p.thaw = make(chan struct{})
+	close(p.thaw)
+	return func() { close(kept) }
+}
+
 func (p *proxy) slow(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
