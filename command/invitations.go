@@ -90,8 +90,8 @@ type handleInviteRequest struct {
 }
 
 func (e *env) handleInvite(ctx context.Context, call *Call, r *handleInviteRequest) (*ok, error) {
-	if r.Answer != "Agree" && r.Answer != "Reject" || len(r.Message) > maxApplyMsg {
-		return nil, badParameter("HandleMsg must be Agree or Reject, ApprovalMsg has at most %d bytes", maxApplyMsg)
+	if err := checkAnswer(r.Answer, r.Message); err != nil {
+		return nil, err
 	}
 	can, err := e.candidates(ctx, []group.Account{call.Caller})
 	if err != nil {

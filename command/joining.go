@@ -177,9 +177,17 @@ type handleApplyRequest struct {
 	Message   string        `json:"ApprovalMsg" wire:"text" doc:"At most 300 bytes; shown to the applicant."`
 }
 
+// checkAnswer refuses what is no answer to a request or an invitation.
+func checkAnswer(answer, message string) error {
+	if answer != "Agree" && answer != "Reject" || len(message) > maxApplyMsg {
+		return badParameter("HandleMsg must be Agree or Reject, ApprovalMsg has at most %d bytes", maxApplyMsg)
+	}
+	return nil
+}
+
 func (e *env) handleApply(ctx context.Context, call *Call, r *handleApplyRequest) (*ok, error) {
-	if r.Answer != "Agree" && r.Answer != "Reject" || len(r.Message) > maxApplyMsg {
-		return nil, badParameter("HandleMsg must be Agree or Reject, ApprovalMsg has at most %d bytes", maxApplyMsg)
+	if err := checkAnswer(r.Answer, r.Message); err != nil {
+		return nil, err
 	}
 	can, err := e.candidates(ctx, []group.Account{r.Applicant, call.Caller})
 	if err != nil {
