@@ -14,6 +14,7 @@ FUZZTIME  ?= 10s
 BENCHTIME ?= 1x
 CHAOS     ?= 60s
 LIVES     ?= 1000
+STORE     ?= pebble
 
 # The product's module and those nested in it, but not tools, which has no code.
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/testdata/*')))
@@ -69,9 +70,12 @@ fuzz: ## run every fuzz target (FUZZTIME=10s each)
 chaos: ## spoil the connections of 20 clients for CHAOS and compare what they saw (CHAOS=60s)
 	go test $(RACE) ./client -run TestChaos -count 1 -timeout 0 -v -args -client.chaos=$(CHAOS)
 
+CRASH_pebble := TestKilledAtRandom
+CRASH_mongo  := TestKilledAtRandomOnMongoDB
+
 .PHONY: crash
-crash: ## kill the real binary LIVES times under load and check every promise (LIVES=1000)
-	go test ./internal/crash -run TestKilledAtRandom -count 1 -timeout 0 -v -args -crash.lives=$(LIVES)
+crash: ## kill the real binary LIVES times under load and check every promise (LIVES=1000, STORE=pebble or mongo)
+	go test ./internal/crash -run '^$(CRASH_$(STORE))$$' -count 1 -timeout 0 -v -args -crash.lives=$(LIVES) -crash.mongo-lives=$(LIVES)
 
 .PHONY: push-soak
 push-soak: ## push one message to a group of 100,000 members with three devices each, killing the worker on the way

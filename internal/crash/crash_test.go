@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,20 +22,26 @@ import (
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/internal/invariant"
 	"github.com/rookery-im/rookery/storage"
-	"github.com/rookery-im/rookery/storage/pebble"
 )
 
 var (
 	lives = flag.Int("crash.lives", livesByDefault(), "how often the process is killed; ROOKERY_CRASH_LIVES is the default")
 	seed  = flag.Uint64("crash.seed", 0, "seed of the random choices; 0: a random one")
+
+	mongoLives = flag.Int("crash.mongo-lives", 4, "how often it is killed on MongoDB")
 )
 
-const (
-	groups      = 8
-	publishers  = 64 // in all
-	subscribers = 50 // in each group
-	outstanding = 4  // messages that a publisher has under way
-)
+// A scale says how much happens in a world.
+type scale struct {
+	groups      int
+	publishers  int // in all
+	subscribers int // in each group
+	outstanding int // messages that a publisher has under way
+	// pause is how long a publisher waits between two messages, at most.
+	pause time.Duration
+	// life is how long a process lives, at least and at most.
+	life [2]time.Duration
+}
 
 func livesByDefault() int {
 	if n, err := strconv.Atoi(os.Getenv("ROOKERY_CRASH_LIVES")); err == nil && n > 0 {
@@ -67,23 +72,34 @@ func TestMain(m *testing.M) {
 // TestKilledAtRandom is the promise of durability as a client sees it: 64 publishers and 400
 // subscribers, the process killed at a random moment, again and again over the same data.
 func TestKilledAtRandom(t *testing.T) {
-	if *seed == 0 {
-		*seed = rand.Uint64()
-	}
-	t.Logf("%d lives, -crash.seed %d", *lives, *seed)
-	w := newWorld(t)
-	var kills, messages int
-	for life := range *lives {
+	killAtRandom(t, embedded{}, scale{groups: 8, publishers: 64, subscribers: 50, outstanding: 4, life: [2]time.Duration{20 * time.Millisecond, 400 * time.Millisecond}}, *lives)
+}
+
+func killAtRandom(t *testing.T, b backend, size scale, lives int) {
+	t.Helper()
+	chooseSeed(t)
+	t.Logf("%d lives, -crash.seed %d, %+v", lives, *seed, size)
+	w := newWorld(t, b, size)
+	kills := 0
+	for life := range lives {
 		w.live(t, life)
 		kills++
 		if t.Failed() {
 			break
 		}
 	}
-	messages = len(w.acked)
+	messages := len(w.acked)
 	t.Logf("%d kills, %d messages acknowledged, %d sent again after an unknown outcome, %d deliveries seen", kills, messages, w.resent, w.delivered)
-	if kills < *lives && !t.Failed() || messages == 0 || w.resent == 0 || w.delivered == 0 {
+	if kills < lives && !t.Failed() || messages == 0 || lives > 1 && w.resent == 0 || w.delivered == 0 {
 		t.Error("nothing was put to the test")
+	}
+}
+
+// chooseSeed chooses a seed if none is set.
+func chooseSeed(t *testing.T) {
+	t.Helper()
+	if *seed == 0 {
+		*seed = rand.Uint64()
 	}
 }
 
@@ -102,6 +118,8 @@ func (m *message) payload() []byte {
 }
 
 type world struct {
+	scale
+	backend   backend
 	dir       string
 	rand      *rand.Rand
 	pubs      []*publisher
@@ -130,9 +148,9 @@ func groupID(i int) group.ID            { return group.ID(fmt.Sprintf("crash %d"
 func subscriber(g, i int) group.Account { return group.Account(fmt.Sprintf("s%d-%d", g, i)) }
 func topic(g group.ID) string           { return "groups/" + strings.ReplaceAll(string(g), " ", "%20") }
 
-func newWorld(t *testing.T) *world {
-	w := &world{dir: filepath.Join(t.TempDir(), "data"), rand: rand.New(rand.NewPCG(*seed, 1)), acked: make(map[invariant.MessageKey]place)}
-	n, err := Start(t.Context(), program, w.dir)
+func newWorld(t *testing.T, b backend, size scale) *world {
+	w := &world{scale: size, backend: b, dir: filepath.Join(t.TempDir(), "data"), rand: rand.New(rand.NewPCG(*seed, 1)), acked: make(map[invariant.MessageKey]place)}
+	n, err := Start(t.Context(), program, w.dir, b.env()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,16 +163,16 @@ func newWorld(t *testing.T) *world {
 	type member struct {
 		Account group.Account `json:"Member_Account"`
 	}
-	members := make([][]member, groups)
+	members := make([][]member, w.groups)
 	var accounts []map[string]any
-	for i := range publishers {
-		p := &publisher{name: group.Account(fmt.Sprintf("p%d", i)), group: groupID(i % groups)}
+	for i := range w.publishers {
+		p := &publisher{name: group.Account(fmt.Sprintf("p%d", i)), group: groupID(i % w.groups)}
 		w.pubs = append(w.pubs, p)
-		members[i%groups] = append(members[i%groups], member{p.name})
+		members[i%w.groups] = append(members[i%w.groups], member{p.name})
 		accounts = append(accounts, map[string]any{"UserID": p.name})
 	}
-	for g := range groups {
-		for i := range subscribers {
+	for g := range w.groups {
+		for i := range w.subscribers {
 			members[g] = append(members[g], member{subscriber(g, i)})
 			accounts = append(accounts, map[string]any{"UserID": subscriber(g, i)})
 		}
@@ -162,7 +180,7 @@ func newWorld(t *testing.T) *world {
 	for _, a := range accounts {
 		call("im_open_login_svc/account_import", a)
 	}
-	for g := range groups {
+	for g := range w.groups {
 		call("group_open_http_svc/create_group", map[string]any{"Type": "Public", "Name": "crash", "GroupId": groupID(g)})
 		call("group_open_http_svc/add_group_member", map[string]any{"GroupId": groupID(g), "MemberList": members[g]})
 	}
@@ -179,7 +197,7 @@ func (w *world) live(t *testing.T, life int) {
 	defer cancel()
 	log := new(invariant.Log)
 	w.noteMembers(log)
-	n, err := Start(ctx, program, w.dir, "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")
+	n, err := Start(ctx, program, w.dir, append(w.backend.env(), "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +212,7 @@ func (w *world) live(t *testing.T, life int) {
 	for i, p := range w.pubs {
 		all.Go(func() { w.publish(p, pubs[i], log) })
 	}
-	time.Sleep(time.Duration(20+w.rand.IntN(380)) * time.Millisecond)
+	time.Sleep(w.life[0] + time.Duration(w.rand.Int64N(int64(w.life[1]-w.life[0]))))
 	if err := n.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +220,7 @@ func (w *world) live(t *testing.T, life int) {
 	for _, c := range pubs {
 		_ = c.Close()
 	}
-	content := w.read(t)
+	content := read(t, w.backend.open(t, w.dir), w.groups)
 	events := log.Events()
 	for _, v := range invariant.Check(events, content) {
 		t.Errorf("life %d: %v", life, v)
@@ -215,8 +233,8 @@ func (w *world) noteMembers(log *invariant.Log) {
 	for _, p := range w.pubs {
 		log.Add(invariant.Event{Kind: invariant.Joined, Group: p.group, Account: p.name})
 	}
-	for g := range groups {
-		for i := range subscribers {
+	for g := range w.groups {
+		for i := range w.subscribers {
 			log.Add(invariant.Event{Kind: invariant.Joined, Group: groupID(g), Account: subscriber(g, i)})
 		}
 	}
@@ -234,8 +252,8 @@ func (w *world) connect(ctx context.Context, n *Node) (subs map[int]sub, pubs []
 	var mu sync.Mutex
 	var all errgroup.Group
 	all.SetLimit(16)
-	for g := range groups {
-		for i := range subscribers {
+	for g := range w.groups {
+		for i := range w.subscribers {
 			w.conns++
 			id := w.conns
 			all.Go(func() error {
@@ -317,7 +335,7 @@ func value(payload []byte, name string) string {
 func (w *world) publish(p *publisher, c *conn, log *invariant.Log) {
 	var mu sync.Mutex
 	pending := make(map[uint16]*message)
-	slots := make(chan struct{}, outstanding)
+	slots := make(chan struct{}, w.outstanding)
 	ended := make(chan struct{})
 	again := p.unknown
 	for _, m := range again {
@@ -374,6 +392,9 @@ func (w *world) publish(p *publisher, c *conn, log *invariant.Log) {
 				left = append(left, m)
 			}
 			goto end
+		}
+		if w.pause > 0 {
+			time.Sleep(rand.N(w.pause))
 		}
 		if id++; id == 0 {
 			id = 1
@@ -449,13 +470,9 @@ func (w *world) checkEarlier(t *testing.T, life int, events []invariant.Event, c
 	}
 }
 
-// read opens the store that the killed process left behind.
-func (w *world) read(t *testing.T) invariant.Content {
+// read returns what is stored and closes the store.
+func read(t *testing.T, store storage.Store, groups int) invariant.Content {
 	t.Helper()
-	store, err := pebble.Open(pebble.Config{Dir: filepath.Join(w.dir, "store"), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer func() {
 		if err := store.Close(); err != nil {
 			t.Error(err)
