@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// A conn is an MQTT 5 connection with no more than the tests need: a few hundred of them
+// A conn is an MQTT connection with no more than the tests need: a few hundred of them
 // must cost less than the broker that they watch.
 type conn struct {
 	net.Conn
-	mu sync.Mutex // guards writing
-	r  *bufio.Reader
+	version byte
+	mu      sync.Mutex // guards writing
+	r       *bufio.Reader
 }
 
 // An ack is what a PUBACK says.
@@ -28,22 +29,36 @@ type ack struct {
 	props  map[string]string
 }
 
-// dial connects as user with a client identifier and waits for the CONNACK.
+// dial connects as user with a client identifier and waits for the CONNACK, 10 s at most or
+// until ctx's deadline.
 func dial(ctx context.Context, addr, user, password, clientID string) (*conn, error) {
+	return dialVersion(ctx, 5, addr, user, password, clientID)
+}
+
+// dialVersion is dial with MQTT 5, or with 3.1.1, whose version is 4.
+func dialVersion(ctx context.Context, version byte, addr, user, password, clientID string) (*conn, error) {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	nc, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, r: bufio.NewReaderSize(nc, 4096)}
-	body := append([]byte{0, 4}, "MQTT\x05\xC2\x00\x3C\x00"...)
+	c := &conn{Conn: nc, version: version, r: bufio.NewReaderSize(nc, 4096)}
+	body := append([]byte{0, 4}, "MQTT"...)
+	body = append(body, version, 0xC2, 0, 60)
+	if version >= 5 {
+		body = append(body, 0)
+	}
 	for _, s := range []string{clientID, user, password} {
 		body = appendString(body, s)
 	}
 	if err := c.send(0x10, body); err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}
-	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second)) // a dead connection shows at the read
+	limit, ok := ctx.Deadline()
+	if !ok {
+		limit = time.Now().Add(10 * time.Second)
+	}
+	_ = nc.SetReadDeadline(limit) // a dead connection shows at the read
 	kind, body, err := c.read()
 	if err == nil && (kind>>4 != 2 || len(body) < 2 || body[1] != 0) {
 		err = fmt.Errorf("no CONNACK with success: %x % x", kind, body)
@@ -79,7 +94,9 @@ func (c *conn) subscribe(filter string, qos byte) error {
 func (c *conn) publish(topic string, id uint16, dup bool, payload []byte) error {
 	body := appendString(nil, topic)
 	body = binary.BigEndian.AppendUint16(body, id)
-	body = append(body, 0)
+	if c.version >= 5 {
+		body = append(body, 0)
+	}
 	head := byte(0x32)
 	if dup {
 		head |= 8

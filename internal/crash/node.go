@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -116,6 +117,20 @@ func UserSig(user string) string {
 		panic(err) // the tests' own names
 	}
 	return sig
+}
+
+// Get fetches a page of the HTTP door.
+func (n *Node) Get(ctx context.Context, path string) (status int, body string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(b), errors.Join(err, res.Body.Close())
 }
 
 // Call makes a REST call as the admin and decodes the answer into out, if it is not nil. An
