@@ -36,6 +36,7 @@ type lane struct {
 	// The rest belongs to the goroutine, and to the next one after it.
 
 	st       *state // nil: not loaded
+	loads    int    // how often it was loaded
 	room     map[group.Account]*group.Member
 	flow     *flow
 	counted  int // of the flow's waiters, in the metrics
@@ -224,6 +225,7 @@ func (l *lane) admit(s *submission) {
 			return
 		}
 	}
+	s.load = l.loads
 	snd, err := l.st.senders[s.draft.From], error(nil)
 	if snd == nil { // known since prepare, unless the cache is full
 		ctx, cancel := l.storeContext()

@@ -382,6 +382,7 @@ type submission struct {
 	flow     flowItem
 	released int64          // Unix nanoseconds; 0: exempt
 	requeued int            // how often a conflict sent it back to be stamped anew
+	load     int            // the lane's count when it was found to be new
 	message  *group.Message // once stamped
 }
 

@@ -458,6 +458,51 @@ func TestTwoOwnersShareOneLog(t *testing.T) {
 	}
 }
 
+// A holding store lets an append begin only when it is told to, once hold is set.
+type holding struct {
+	storage.Store
+	hold chan struct{}
+}
+
+func (s *holding) Append(ctx context.Context, b *storage.Batch) error {
+	if s.hold != nil {
+		<-s.hold
+	}
+	return s.Store.Append(ctx, b)
+}
+
+// TestWhatGathersBehindAConflictIsJudgedAnew sends a message that the other owner has stored
+// already to an owner who does not know it, while that one's write is about to meet a conflict.
+func TestWhatGathersBehindAConflictIsJudgedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{})
+		defer b.close()
+		store := &holding{Store: b.store}
+		late := hooks.New(store, hooks.Config{}, slog.New(slog.DiscardHandler))
+		if o := late.Send(t.Context(), draft("bob", 1, "first")); o.Seq != 1 || o.Err != nil {
+			t.Fatalf("Send = %+v, want SEQ 1", o)
+		}
+		if o := b.mustSend(draft("alice", 7, "once")); o.Seq != 2 {
+			t.Fatalf("Send = %+v, want SEQ 2", o)
+		}
+		store.hold = make(chan struct{})
+		var bob, alice hooks.Outcome
+		var both sync.WaitGroup
+		both.Go(func() { bob = late.Send(t.Context(), draft("bob", 2, "second")) })
+		synctest.Wait() // its write is under way
+		both.Go(func() { alice = late.Send(t.Context(), draft("alice", 7, "once")) })
+		synctest.Wait()
+		close(store.hold)
+		both.Wait()
+		if bob.Seq != 3 || alice.Seq != 2 {
+			t.Errorf("Send = %+v and %+v, want SEQ 3, and SEQ 2 again", bob, alice)
+		}
+		if err := late.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestARoomNumbersWithoutStoring(t *testing.T) {
 	b := newBench(t, hooks.Config{})
 	defer b.close()

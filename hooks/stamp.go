@@ -95,7 +95,7 @@ func (l *lane) stamp() *batch {
 		if len(b.subs) >= l.p.cfg.BatchLen || bytes > l.p.cfg.BatchBytes {
 			break
 		}
-		if s.requeued > 0 && s.keyed { // the log was read again since: it may hold this message by now
+		if s.load != l.loads && s.keyed { // the log was read again since: it may hold this message by now
 			// Found by its key; without a Random and without DUP that may be an earlier one that
 			// was just as equal, which its id tells apart.
 			o, ok := l.st.dups.find(s.key, now)

@@ -76,6 +76,7 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.st = st
+	l.loads++
 	return nil
 }
 
