@@ -14,6 +14,7 @@ FUZZTIME  ?= 10s
 BENCHTIME ?= 1x
 CHAOS     ?= 60s
 LIVES     ?= 1000
+ROUNDS    ?= 15
 STORE     ?= pebble
 
 # The product's module and those nested in it, but not tools, which has no code.
@@ -76,6 +77,10 @@ CRASH_mongo  := TestKilledAtRandomOnMongoDB
 .PHONY: crash
 crash: ## kill the real binary LIVES times under load and check every promise (LIVES=1000, STORE=pebble or mongo)
 	go test ./internal/crash -run '^$(CRASH_$(STORE))$$' -count 1 -timeout 0 -v -args -crash.lives=$(LIVES) -crash.mongo-lives=$(LIVES)
+
+.PHONY: two-owners
+two-owners: ## let two processes own the same groups, stop and kill them at random, ROUNDS times 40 s (ROUNDS=15)
+	go test ./internal/crash -run '^TestTwoOwners$$' -count 1 -timeout 0 -v -args -crash.owners-rounds=$(ROUNDS) -crash.owners-time=40s -crash.owners-pause=20s
 
 .PHONY: push-soak
 push-soak: ## push one message to a group of 100,000 members with three devices each, killing the worker on the way

@@ -218,7 +218,7 @@ func (s *Store) refused(w *write, err error) {
 		return
 	}
 	s.metrics.duplicates.Inc()
-	if s.cfg.uncheckedPosition {
+	if positionUnchecked || s.cfg.uncheckedPosition {
 		w.finish(nil)
 		return
 	}
