@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -53,6 +54,9 @@ type Config struct {
 	AddressRate int
 	// CountLoopback has addresses of this machine counted like others.
 	CountLoopback bool
+	// CheckOfflinePush says what is wrong with an OfflinePushInfo; it is called with one that is
+	// there, and its error's text is told to the sender. Nil means that none is looked at.
+	CheckOfflinePush func(json.RawMessage) error
 	// Admins are the app's administrators: they send everywhere and are never muted.
 	Admins []group.Account
 	// UserCustom names the custom profile items (Tag_Profile_Custom_…) that are shown with

@@ -23,6 +23,11 @@ func (p *Pipeline) validate(d *Draft) error {
 	if len(d.To) > group.MaxRecipients {
 		return group.Errorf(group.CodeBadParameter, "To_Account names %d accounts, at most %d are allowed", len(d.To), group.MaxRecipients)
 	}
+	if len(d.OfflinePush) > 0 && p.cfg.CheckOfflinePush != nil {
+		if err := p.cfg.CheckOfflinePush(d.OfflinePush); err != nil {
+			return group.Errorf(group.CodeBadParameter, "%v", err)
+		}
+	}
 	if d.Flags.Any(group.OnlineOnly) && d.Flags.Any(group.NoUnread|group.NoLastMsg|group.MuteNotifications) {
 		return group.Errorf(group.CodeBadParameter, "OnlineOnlyFlag and SendMsgControl exclude each other")
 	}

@@ -76,6 +76,13 @@ func pushConfig(cfg *configs.Config, apps []dispatch.App) dispatch.Config {
 	}
 }
 
+// checkOfflinePush refuses what no push could be made of, also where push is not configured: a
+// sender is told the same everywhere.
+func checkOfflinePush(info json.RawMessage) error {
+	_, err := push.ParseOfflinePushInfo(info)
+	return err
+}
+
 // pushApps makes the providers. What is wrong with one is told with its key.
 func pushApps(p *configs.Push) ([]dispatch.App, error) {
 	m := &pushMaker{http: push.HTTPConfig{Timeout: p.Timeout, Concurrency: p.Concurrency}}

@@ -101,6 +101,10 @@ func TestPush(t *testing.T) {
 	ask("openim/set_push_token", `{"From_Account":"bob","Device":"bobs-phone","App":"`+apple.BundleID+`","Token":"ok-bob"}`)
 	ask("group_open_http_svc/send_group_msg", `{"GroupId":"g1","From_Account":"ann","Random":1,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hello all"}}]}`)
 
+	if reply := call("send_group_msg", `{"GroupId":"g1","Random":2,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}],"OfflinePushInfo":{"PushFlag":7}}`); !strings.Contains(reply, `"ErrorCode":10004`) || !strings.Contains(reply, "PushFlag") {
+		t.Errorf("a malformed OfflinePushInfo: %s", reply)
+	}
+
 	events := ""
 	for range 2 { // one for each vendor
 		events += <-told

@@ -69,6 +69,7 @@ func pipelineConfig(cfg *configs.Config) hooks.Config {
 		UserRate:         cfg.Flow.UserMessagesPerSecond,
 		AddressRate:      cfg.Flow.AddressMessagesPerSecond,
 		CountLoopback:    cfg.Limits.CountLoopback,
+		CheckOfflinePush: checkOfflinePush,
 		Admins:           admins(cfg),
 		UserCustom:       cfg.Accounts.SenderFields,
 		MemberCustom:     cfg.Groups.SenderFields,
