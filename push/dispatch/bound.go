@@ -99,8 +99,11 @@ func (l *line) claim(e evictable) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.tasks[e.key]
-	if t == nil {
-		return true // only in the store
+	if t == nil { // only in the store; refill may have read it already
+		if l.gone != nil {
+			l.gone[e.key] = true
+		}
+		return true
 	}
 	if t.index < 0 {
 		return false

@@ -65,8 +65,11 @@ func (d *Dispatcher) shareOut(ctx context.Context) error {
 		if h.lease.Owner != d.cfg.Name || h.lease.Until <= now.UnixMilli() {
 			continue
 		}
-		if mine++; mine > share {
+		mine++
+		// What is under way ends first, so that nobody does it again.
+		if p.leaving.Store(mine > share); mine > share && p.begun.Load() == 0 {
 			p.heldUntil.Store(0)
+			p.leaving.Store(false)
 			p.setTargets(0)
 			p.setJobs(0)
 			h.lease.Until = 0

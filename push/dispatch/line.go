@@ -31,6 +31,7 @@ type line struct {
 	targets int             // of all tasks in memory
 	more    bool            // the store may have tasks that are not in memory
 	gone    map[string]bool // tasks that ended while refill reads: it may have read them before
+	coming  map[string]bool // tasks that are being written and will be offered: refill leaves them alone
 	hold    time.Time       // nothing is sent before it
 	sends   int             // under way
 	devices int             // in them
@@ -56,21 +57,37 @@ func newLine(d *Dispatcher, app App) *line {
 	return &line{
 		d: d, name: app.Provider.Name(), id: app.ID, provider: app.Provider, batch: max(app.Provider.BatchSize(), 1),
 		gate: push.NewGate(d.cfg.Gate), guard: push.NewRemovalGuard(d.cfg.Removal),
-		wake: make(chan struct{}, 1), tasks: make(map[string]*task), more: true,
+		wake: make(chan struct{}, 1), tasks: make(map[string]*task), coming: make(map[string]bool), more: true,
 	}
+}
+
+// expect announces a task that is about to be written; offer or missed follows.
+func (l *line) expect(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.coming[key] = true
 }
 
 // offer takes a task that is durable, unless the window is full.
 func (l *line) offer(key string, p *partition, row *storage.PushTask) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	delete(l.coming, key)
 	l.add(key, p, row)
 	wake(l.wake)
 }
 
+// missed takes an announcement back: the task may have been written or not.
+func (l *line) missed(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.coming, key)
+	l.more = true
+}
+
 // add puts a task into the window; l.mu is held.
 func (l *line) add(key string, p *partition, row *storage.PushTask) bool {
-	if l.tasks[key] != nil || l.gone[key] {
+	if l.tasks[key] != nil || l.gone[key] || l.coming[key] {
 		return true
 	}
 	if l.full() {
@@ -140,7 +157,7 @@ func (l *line) refill(ctx context.Context) error {
 		l.gone = nil
 	}()
 	for _, p := range l.d.parts {
-		if !p.held() {
+		if p.leaving.Load() || !p.held() {
 			continue
 		}
 		span := storage.Span{Prefix: storage.Prefix(partName(p.number), l.name), Limit: windowTasks}
@@ -174,11 +191,15 @@ func (l *line) next(now time.Time) (*task, time.Duration) {
 	for len(l.ready) > 0 {
 		t := l.ready[0]
 		switch {
-		case !t.part.held():
-			l.drop(t) // another worker's now
+		case t.part.leaving.Load() || !t.part.held():
+			l.drop(t) // another worker's, now or soon
 			continue
 		case l.expired(t, now):
 			// Recording an end costs no call; it needs no place among the sends.
+			if !t.part.begin() {
+				l.drop(t)
+				continue
+			}
 			heap.Pop(&l.ready)
 			t.over = true
 			l.sends++
@@ -191,6 +212,10 @@ func (l *line) next(now time.Time) (*task, time.Duration) {
 			return nil, wait
 		case l.sends > 0 && l.gate.State(now, "") != push.GateOpen:
 			return nil, wait // one at a time tries whether the vendor is back
+		}
+		if !t.part.begin() {
+			l.drop(t)
+			continue
 		}
 		heap.Pop(&l.ready)
 		l.sends++
@@ -245,6 +270,7 @@ func (l *line) putBack(t *task, due time.Time) {
 	defer l.mu.Unlock()
 	t.due = due
 	heap.Push(&l.ready, t)
+	t.part.end()
 	wake(l.wake)
 }
 
@@ -258,6 +284,7 @@ func (l *line) record(ctx context.Context, t *task, left *storage.PushTask, agai
 	done := func(durable bool) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		defer t.part.end()
 		l.drop(t)
 		if !durable { // the worker ends; the store still has the task
 			return
@@ -271,8 +298,8 @@ func (l *line) record(ctx context.Context, t *task, left *storage.PushTask, agai
 		}
 		wake(l.wake)
 	}
-	if !t.part.held() {
-		done(false)
+	if left != nil && !t.part.held() {
+		done(false) // another worker may be through with it
 		return
 	}
 	select {

@@ -23,6 +23,9 @@ type partition struct {
 	jobs      atomic.Int64 // that wait, as of counted
 	counted   time.Time
 	targets   atomic.Int64 // devices in tasks
+
+	leaving atomic.Bool  // nothing new is begun: another worker is to have it
+	begun   atomic.Int64 // rounds and sends under way
 }
 
 // A busyGroup counts what a group was pushed lately.
@@ -45,6 +48,18 @@ const (
 // held reports whether the partition is ours for some time still.
 func (p *partition) held() bool { return time.Now().UnixMilli() < p.heldUntil.Load() }
 
+// begin reports whether something new may be begun; end follows then.
+func (p *partition) begin() bool {
+	p.begun.Add(1)
+	if p.leaving.Load() || !p.held() {
+		p.begun.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (p *partition) end() { p.begun.Add(-1) }
+
 func (p *partition) addTargets(n int) {
 	p.targets.Add(int64(n))
 	p.d.queued.Add(int64(n))
@@ -58,8 +73,9 @@ func (p *partition) setJobs(n int) { p.d.queued.Add(int64(n) - p.jobs.Swap(int64
 func (p *partition) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := p.d.cfg.Poll
-		if p.held() {
+		if p.begin() {
 			again, err := p.round(ctx)
+			p.end()
 			if err != nil && ctx.Err() == nil {
 				p.d.log.Warn("push queue not worked off", "err", err)
 			}
@@ -254,9 +270,12 @@ func (p *partition) write(ctx context.Context, x *expansion) error {
 	if !p.held() {
 		return context.DeadlineExceeded // somebody else has the partition by now
 	}
+	for _, t := range x.tasks {
+		t.line.expect(t.key)
+	}
 	if err := p.d.store.Apply(ctx, x.muts...); err != nil {
-		for _, l := range p.d.lines {
-			l.lookAgain() // it may have been written all the same
+		for _, t := range x.tasks {
+			t.line.missed(t.key)
 		}
 		return err
 	}
