@@ -29,7 +29,7 @@ const hugeVariable = "ROOKERY_TEST_PUSH_MEMBERS"
 func hugeMembers(t *testing.T) int {
 	text := os.Getenv(hugeVariable)
 	if text == "" {
-		return 3000
+		return 1000
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 100 {
@@ -305,7 +305,7 @@ func ackTimes(t *testing.T, store storage.Store, d *Dispatcher) (small, large ti
 // waitFor asks until it is so; go test's own deadline ends what never comes.
 func waitFor(t *testing.T, so func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
+	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for !so() {
 		select {

@@ -28,6 +28,7 @@ type line struct {
 	mu      sync.Mutex
 	tasks   map[string]*task // by key
 	ready   taskHeap
+	window  int             // how many tasks are in memory at most
 	targets int             // of all tasks in memory
 	more    bool            // the store may have tasks that are not in memory
 	gone    map[string]bool // tasks that ended while refill reads: it may have read them before
@@ -57,7 +58,7 @@ func newLine(d *Dispatcher, app App) *line {
 	return &line{
 		d: d, name: app.Provider.Name(), id: app.ID, provider: app.Provider, batch: max(app.Provider.BatchSize(), 1),
 		gate: push.NewGate(d.cfg.Gate), guard: push.NewRemovalGuard(d.cfg.Removal),
-		wake: make(chan struct{}, 1), tasks: make(map[string]*task), coming: make(map[string]bool), more: true,
+		wake: make(chan struct{}, 1), tasks: make(map[string]*task), coming: make(map[string]bool), window: windowTasks, more: true,
 	}
 }
 
@@ -101,7 +102,7 @@ func (l *line) add(key string, p *partition, row *storage.PushTask) bool {
 	return true
 }
 
-func (l *line) full() bool { return len(l.tasks) >= windowTasks || l.targets >= windowTargets }
+func (l *line) full() bool { return len(l.tasks) >= l.window || l.targets >= windowTargets }
 
 // drop takes a task out of the window; l.mu is held.
 func (l *line) drop(t *task) {
@@ -142,7 +143,7 @@ func (l *line) run(ctx, late context.Context) {
 // refill reads tasks from the store where the window has become half empty.
 func (l *line) refill(ctx context.Context) error {
 	l.mu.Lock()
-	need := l.more && len(l.tasks) < windowTasks/2 && l.targets < windowTargets/2
+	need := l.more && len(l.tasks) < l.window/2 && l.targets < windowTargets/2
 	if need {
 		l.more = false // what comes from now on says so itself
 		l.gone = make(map[string]bool)
@@ -160,11 +161,15 @@ func (l *line) refill(ctx context.Context) error {
 		if p.leaving.Load() || !p.held() {
 			continue
 		}
-		span := storage.Span{Prefix: storage.Prefix(partName(p.number), l.name), Limit: windowTasks}
+		span := storage.Span{Prefix: storage.Prefix(partName(p.number), l.name), Limit: l.window}
+		seen := 0
 		for row, err := range storage.PushTasks.Scan(ctx, l.d.store, span) {
 			if err != nil {
 				l.lookAgain()
 				return err
+			}
+			if seen++; seen == span.Limit {
+				l.lookAgain() // there may be more behind it
 			}
 			l.mu.Lock()
 			room := l.add(row.Key, p, row.Value)

@@ -46,12 +46,13 @@ func TestWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := android("v")
 		v.batch = 1
-		w := newWorld(t, memory(), Config{Sends: 64, Devices: 64}, v)
+		w := newWorld(t, memory(), Config{Sends: 16, Devices: 16, PageSize: 100}, v)
+		w.d.byName["v"].window = 64
 		v.answer = func(context.Context, *push.Notification, string) push.Result {
 			time.Sleep(10 * time.Millisecond)
 			return push.Result{Outcome: push.Accepted}
 		}
-		size := windowTasks + 1500
+		const size = 500
 		members := names(size)
 		w.addGroup(testGroup("g", group.Public), members...)
 		for _, m := range members {
