@@ -219,6 +219,9 @@ func (e *env) deleteAccount(ctx context.Context, call *Call, a group.Account) er
 			return err
 		}
 	}
+	if err := e.forgetPush(ctx, a); err != nil { // before the account, so that it can be deleted again
+		return err
+	}
 	defer lockAccount(a)()
 	defer e.pipeline.ProfileChanged(a)
 	own := storage.Prefix(string(a))

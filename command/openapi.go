@@ -187,6 +187,9 @@ Tencent IM. ` + "`identifier`" + ` is an app admin (` + "`app.admins`" + `), ` +
 null, "", 0 and [] in a member that is not required mean that it is not given. The same document for machines is at ` + "`/openapi.json`" + `.
 
 Commands that users may call are requests over MQTT, too: publish the body to ` + "`rpc/{command}`" + `.
+
+` + "`rest.admins`" + ` bounds an admin to some commands; others are answered with 60017. ` + "`rookery export --group ID --out FILE`" + ` and
+` + "`rookery import --group ID FILE`" + ` carry a group's messages out of and into a running server, by these commands; stopped, both go on where they were.
 `
 
 // writeFields writes a table of members, those of inner objects indented by their path.
@@ -195,10 +198,11 @@ func writeFields(b *strings.Builder, title string, fields []wire.FieldDoc) {
 		return
 	}
 	fmt.Fprintf(b, "\n| %s | type | |\n|---|---|---|\n", title)
-	writeRows(b, "", fields)
+	writeRows(b, "", fields, title == "Request")
 }
 
-func writeRows(b *strings.Builder, prefix string, fields []wire.FieldDoc) {
+// writeRows writes a row for each member; in a request those that must be there are marked.
+func writeRows(b *strings.Builder, prefix string, fields []wire.FieldDoc, required bool) {
 	for _, f := range fields {
 		typ := f.Type
 		kind, path := typ.JSON, prefix+f.Name
@@ -210,7 +214,7 @@ func writeRows(b *strings.Builder, prefix string, fields []wire.FieldDoc) {
 			}
 		}
 		text := fieldText(f)
-		if f.Required {
+		if f.Required && required {
 			text = strings.TrimSpace("**Required.** " + text)
 		}
 		if len(f.Also) > 0 {
@@ -218,7 +222,7 @@ func writeRows(b *strings.Builder, prefix string, fields []wire.FieldDoc) {
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", prefix+f.Name, kind, strings.ReplaceAll(text, "|", `\|`))
 		if !typ.Recursive {
-			writeRows(b, path+".", typ.Fields)
+			writeRows(b, path+".", typ.Fields, required)
 		}
 	}
 }
@@ -251,7 +255,7 @@ table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #ccc;padding
 
 func htmlFields(b *strings.Builder, title string, fields []wire.FieldDoc) {
 	var rows strings.Builder
-	writeRows(&rows, "", fields)
+	writeRows(&rows, "", fields, title == "Request")
 	fmt.Fprintf(b, "<table><tr><th>%s<th>type<th>", title)
 	for row := range strings.Lines(rows.String()) {
 		cells := strings.SplitN(strings.Trim(strings.TrimSpace(row), "|"), "|", 3)

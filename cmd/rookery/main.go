@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newUserSig(), newBench(), newMigrate(), newVersion(), newOutbox(), newPush())
+	root.AddCommand(newServe(), newUserSig(), newBench(), newMigrate(), newExport(), newImport(), newVersion(), newOutbox(), newPush())
 	return root
 }
 
