@@ -260,3 +260,12 @@ func TestRetransmission(t *testing.T) {
 		}
 	}
 }
+
+// A sender over its own rate is told so by the code, not only by the text.
+func TestReasonOfTooMany(t *testing.T) {
+	for _, code := range []int{group.CodeFrequencyLimit, group.CodeTooFrequent} {
+		if got := reasonOf(code); got != codeQuota {
+			t.Errorf("%d: 0x%02X, want 0x%02X", code, got, codeQuota)
+		}
+	}
+}

@@ -208,7 +208,7 @@ func reasonOf(code int) byte {
 		return codeBadPayload
 	case group.CodeBadGroupID:
 		return codeBadTopic
-	case group.CodeTooFrequent:
+	case group.CodeFrequencyLimit, group.CodeTooFrequent:
 		return codeQuota
 	case group.CodeInternal:
 		return codeImplementation
