@@ -24,7 +24,7 @@ type Config struct {
 	Sync string
 	// SyncInterval is the time between fsyncs with Sync "interval". Zero means 100 ms.
 	SyncInterval time.Duration
-	// CacheBytes bounds the cache of blocks read from disk. Zero means 32 MiB.
+	// CacheBytes bounds the cache of blocks read from disk. Zero means 64 MiB.
 	CacheBytes int64
 	// MemTableBytes bounds each table of fresh writes in memory, of which there are up to four.
 	// Zero means 16 MiB.
@@ -81,7 +81,7 @@ func (c Config) withDefaults() Config {
 		c.SyncInterval = 100 * time.Millisecond
 	}
 	if c.CacheBytes == 0 {
-		c.CacheBytes = 32 << 20
+		c.CacheBytes = 64 << 20
 	}
 	if c.MemTableBytes == 0 {
 		c.MemTableBytes = 16 << 20

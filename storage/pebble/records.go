@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,15 +68,47 @@ func (s *Store) Get(ctx context.Context, table, key string) ([]byte, error) {
 	return value, nil
 }
 
-// GetMany returns the values of keys in their order, nil where there is none.
-func (s *Store) GetMany(ctx context.Context, table string, keys []string) ([][]byte, error) {
-	values := make([][]byte, len(keys))
+// GetMany returns the values of keys in their order, nil where there is none. All are of one
+// moment. One iterator goes through them in the order of the keys: neighbours share its blocks.
+func (s *Store) GetMany(ctx context.Context, table string, keys []string) (_ [][]byte, err error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	type place struct {
+		key []byte
+		at  int
+	}
+	places := make([]place, len(keys))
 	for i, key := range keys {
-		v, err := s.Get(ctx, table, key)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return nil, err
+		k, err := recordKey(table, key)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: record %q: %w", table, key, err)
 		}
-		values[i] = v
+		places[i] = place{k, i}
+	}
+	slices.SortFunc(places, func(a, b place) int { return bytes.Compare(a.key, b.key) })
+	it, err := s.db.NewIterWithContext(ctx, nil)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer func() {
+		if e := it.Close(); e != nil && err == nil {
+			err = unavailable(e)
+		}
+	}()
+	values := make([][]byte, len(keys))
+	for _, p := range places {
+		// The prefix is the whole key, which is what the Bloom filters know.
+		if it.SeekPrefixGE(p.key) && bytes.Equal(it.Key(), p.key) {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return nil, unavailable(err)
+			}
+			values[p.at] = owned(v)
+		}
+		if err := it.Error(); err != nil {
+			return nil, unavailable(err)
+		}
 	}
 	return values, nil
 }
