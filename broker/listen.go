@@ -162,7 +162,8 @@ func (b *Broker) serve(c *conn) {
 			// mochi panics on some packets that end too early; it is the client's connection that
 			// pays, nobody else's.
 			b.metrics.panics.Add(1)
-			b.log.Warn("packet could not be handled", "client", c.addr.String(), "panic", r, "stack", string(debug.Stack()))
+			b.log.Warn("packet could not be handled", "client", c.addr.String(), "panic", r)
+			b.log.Debug("packet could not be handled", "client", c.addr.String(), "stack", string(debug.Stack()))
 			_ = c.Close()
 		}
 	}()

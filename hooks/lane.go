@@ -317,6 +317,10 @@ func (l *lane) nextOf(from group.Account) {
 			continue
 		}
 		if l.due(s) {
+			if l.p.closed.Load() { // a long queue, asked one by one, would outlast the time for stopping
+				l.end(s, Outcome{Err: ErrClosed})
+				continue
+			}
 			l.ask(s)
 			l.asking[from] = queue[i+1:]
 			return

@@ -307,9 +307,7 @@ func (l *lane) outcome(b *batch, s *submission) Outcome {
 // abandon tells the senders of the batch from the n-th on to try again later.
 func (l *lane) abandon(b *batch, n int) {
 	for _, s := range b.subs[n:] {
-		if s.released != 0 && l.flow != nil {
-			l.flow.giveBack(s.released, s.draft.Priority)
-		}
+		l.returnSlot(s)
 		l.end(s, Outcome{Err: ErrUnavailable})
 	}
 	if b.upd != nil {

@@ -100,15 +100,17 @@ func (l *lane) stamp() *batch {
 			// was just as equal, which its id tells apart.
 			o, ok := l.st.dups.find(s.key, now)
 			if ok && (s.draft.HasRandom || s.draft.Repeated || o.ID == s.draft.ID) {
+				o.Duplicate = o.ID != s.draft.ID
+				if o.Duplicate {
+					l.returnSlot(s)
+				}
 				l.end(s, o)
 				continue
 			}
 		}
 		m, err := l.message(ctx, b, s, now)
 		if err != nil {
-			if s.released != 0 && l.flow != nil {
-				l.flow.giveBack(s.released, s.draft.Priority)
-			}
+			l.returnSlot(s)
 			l.rejected(s, err)
 			continue
 		}
@@ -145,6 +147,13 @@ func (l *lane) stamp() *batch {
 		b.write.Mutations = append(b.write.Mutations, storage.Groups.Put(storage.GroupKey(g.ID), active))
 	}
 	return b
+}
+
+// returnSlot gives back the place in the flow's window of a message that is not stored after all.
+func (l *lane) returnSlot(s *submission) {
+	if s.released != 0 && l.flow != nil {
+		l.flow.giveBack(s.released, s.draft.Priority)
+	}
 }
 
 // message makes the stored message of a submission; its place is the next one in b.

@@ -40,7 +40,7 @@ func TestEachRuleFindsItsPlantedBug(t *testing.T) {
 		plant plant
 	}{
 		{"no bug", "", plant{}},
-		{"an append that is acknowledged and not there after a restart", "I1", plant{store: func(s storage.Store) storage.Store { return &unsynced{Store: s, at: 7} }}},
+		{"an append that is acknowledged and not there after a restart", "I1", plant{store: func(s storage.Store) storage.Store { return &unsynced{Store: s, at: 2} }}},
 		{"a head that is forgotten when all messages have expired", "I4", plant{restart: func(r *run) {
 			if err := r.store.Drop(context.Background(), key); err != nil {
 				r.t.Error(err)
