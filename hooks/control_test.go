@@ -478,14 +478,18 @@ func TestARestrictedMessageWasAskedAboutAndIsNotTold(t *testing.T) {
 		b.UseOutbox(app)
 		restricted := make(map[uint32]bool)
 		var mu sync.Mutex
+		var told sync.WaitGroup
+		told.Add(200)
 		for i := range 200 {
 			random := uint32(i + 1)
 			b.Submit(draft("bob", random, "x"), func(o hooks.Outcome) {
 				mu.Lock()
 				defer mu.Unlock()
 				restricted[random] = o.Restricted
+				told.Done()
 			})
 		}
+		told.Wait()
 		b.close()
 		n := 0
 		for random := uint32(1); random <= 200; random++ {
@@ -522,4 +526,43 @@ func TestARestartOpensNoSecondWindow(t *testing.T) {
 		}
 		b.close()
 	})
+}
+
+// TestClosingAsksNoMore stops while a sender's messages wait behind its callback: the one
+// that is being asked about is finished, the others are to be sent again.
+func TestClosingAsksNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{})
+		b.UseBeforeSend(slowly(time.Second))
+		var mu sync.Mutex
+		stored, again := 0, 0
+		for i := range 100 {
+			b.Submit(draft("bob", uint32(i+1), "x"), func(o hooks.Outcome) {
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case o.Err == nil:
+					stored++
+				case hooks.Retry(o.Err):
+					again++
+				}
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		b.close()
+		if took := time.Since(start); stored != 1 || again != 99 || took != time.Second {
+			t.Errorf("%d stored, %d to be sent again, closed after %v; want 1, 99, 1s", stored, again, took)
+		}
+	})
+}
+
+// slowly is a before-callback that takes its time and agrees.
+type slowly time.Duration
+
+func (slowly) Due(*group.Group, *hooks.Draft) bool { return true }
+
+func (d slowly) BeforeSend(context.Context, *group.Group, *hooks.Draft) hooks.Verdict {
+	time.Sleep(time.Duration(d))
+	return hooks.Verdict{}
 }
