@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
 )
 
 // recorder is a command.Push that notes what it is asked to do.
@@ -101,5 +103,30 @@ func TestPushCommands(t *testing.T) {
 	without := newWorld(t, command.Config{})
 	if answer := string(without.table.Call(t.Context(), user, "openim", "set_push_token", []byte(`{"Token":"t"}`))); !strings.Contains(answer, `"ErrorCode":10026`) {
 		t.Errorf("without push: %s", answer)
+	}
+}
+
+// TestPushOnline: an account that is not connected is reachable by push while a device of it
+// is registered, for seven days after the registration.
+func TestPushOnline(t *testing.T) {
+	cfg := command.Config{Admins: []group.Account{"administrator"}}
+	w := newWorld(t, cfg)
+	w.table = command.New(command.Env{Store: w.store, Pipeline: w.pipeline, Online: w.online, Push: new(recorder)}, cfg)
+	for account, age := range map[string]time.Duration{"new": time.Hour, "old": 8 * 24 * time.Hour, "none": -1} {
+		w.accepted(t, "", "im_open_login_svc/account_import", fmt.Sprintf(`{"UserID":%q}`, account))
+		if age < 0 {
+			continue
+		}
+		user := &storage.PushUser{Devices: []storage.PushDevice{{Device: "phone", Registered: time.Now().Add(-age).UnixNano()}}}
+		if err := w.store.Apply(t.Context(), storage.PushUsers.Put(storage.AccountKey(group.Account(account)), user)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin := &command.Call{Caller: "administrator", Admin: true}
+	answer := string(w.table.Call(t.Context(), admin, "openim", "query_online_status", []byte(`{"To_Account":["new","old","none"]}`)))
+	for account, want := range map[string]string{"new": "PushOnline", "old": "Offline", "none": "Offline"} {
+		if !strings.Contains(answer, fmt.Sprintf(`{"To_Account":%q,"Status":%q`, account, want)) {
+			t.Errorf("%s: want %s for %s", answer, want, account)
+		}
 	}
 }

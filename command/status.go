@@ -3,8 +3,10 @@ package command
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
 )
 
 func (t *Table) registerStatus() {
@@ -72,6 +74,10 @@ func (e *env) queryStatus(ctx context.Context, _ *Call, r *statusRequest) (*stat
 	if err != nil {
 		return nil, err
 	}
+	reachable, err := e.reachable(ctx, r.Accounts)
+	if err != nil {
+		return nil, err
+	}
 	resp := &statusResponse{}
 	for i, a := range r.Accounts {
 		if profiles[i] == nil {
@@ -80,6 +86,9 @@ func (e *env) queryStatus(ctx context.Context, _ *Call, r *statusRequest) (*stat
 		}
 		devices := e.online.Devices(a)
 		status := accountStatus{Account: a, Status: statusOf(devices)}
+		if status.Status == statusOffline && reachable[i] {
+			status.Status = statusPush
+		}
 		if r.Detail > 0 {
 			detail := make([]deviceStatus, 0, len(devices))
 			for _, platform := range platforms(devices) {
@@ -94,6 +103,31 @@ func (e *env) queryStatus(ctx context.Context, _ *Call, r *statusRequest) (*stat
 		return resp, group.Errorf(codeAccountUnknown, "none of the accounts exists")
 	}
 	return resp, nil
+}
+
+// pushOnlineFor is how long after its last registration an app that is not connected counts as
+// reachable by push. Apps register at every start; logging out removes the registration.
+const pushOnlineFor = 7 * 24 * time.Hour
+
+// reachable reports which of the accounts have a device that is registered for offline push.
+func (e *env) reachable(ctx context.Context, accounts []group.Account) ([]bool, error) {
+	out := make([]bool, len(accounts))
+	if e.push == nil {
+		return out, nil
+	}
+	keys := make([]string, len(accounts))
+	for i, a := range accounts {
+		keys[i] = storage.AccountKey(a)
+	}
+	users, err := storage.PushUsers.GetMany(ctx, e.store, keys)
+	if err != nil {
+		return nil, err
+	}
+	since := time.Now().Add(-pushOnlineFor).UnixNano()
+	for i, u := range users {
+		out[i] = u != nil && slices.ContainsFunc(u.Devices, func(d storage.PushDevice) bool { return d.Registered > since })
+	}
+	return out, nil
 }
 
 // platforms returns the devices' platforms, each once.
