@@ -113,7 +113,7 @@ func (c *Client) connectFailed(err error) {
 	e := err
 	_, answered := errors.AsType[*autopaho.ConnackError](err)
 	dialing, ok := errors.AsType[*net.OpError](err)
-	stray := !answered && !(ok && dialing.Op == "dial")
+	stray := !answered && (!ok || dialing.Op != "dial")
 	if connack, ok := errors.AsType[*autopaho.ConnackError](err); ok {
 		if refusal, ok := parseReason(connack.Reason); ok {
 			e = refusal

@@ -50,8 +50,10 @@ func TestExportImport(t *testing.T) {
 	}
 	const messages = 53
 	for n := range messages {
-		rest("group_open_http_svc/import_group_msg", o{"GroupId": "from", "MsgList": []o{{"From_Account": "bob", "SendTime": long + int64(n), "Random": n, "CloudCustomData": "c",
-			"MsgBody": []o{{"MsgType": "TIMTextElem", "MsgContent": o{"Text": fmt.Sprint("message ", n)}}}}}})
+		rest("group_open_http_svc/import_group_msg", o{"GroupId": "from", "MsgList": []o{{
+			"From_Account": "bob", "SendTime": long + int64(n), "Random": n, "CloudCustomData": "c",
+			"MsgBody": []o{{"MsgType": "TIMTextElem", "MsgContent": o{"Text": fmt.Sprint("message ", n)}}},
+		}}})
 	}
 	rest("group_open_http_svc/group_msg_recall", o{"GroupId": "from", "MsgSeqList": []o{{"MsgSeq": 5}}})
 
