@@ -34,7 +34,9 @@ func TestPagesNameKeysThatExist(t *testing.T) {
 				continue
 			}
 			named++
-			group := func(k string) bool { return k == m[1] || strings.HasPrefix(k, m[1]+".") }
+			group := func(k string) bool {
+				return k == m[1] || strings.HasPrefix(k, m[1]+".") || strings.HasPrefix(k, m[1]+"[")
+			}
 			if !slices.ContainsFunc(keys, group) {
 				t.Errorf("%s names %s, which is no key", filepath.Base(page), m[1])
 			}

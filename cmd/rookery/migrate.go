@@ -100,7 +100,8 @@ func (b bar) Step()       { _ = b.Add(1) } // an error is the terminal's, and no
 
 func withBar(w io.Writer, what string, run func(migrate.Progress) (migrate.Counts, error)) (migrate.Counts, error) {
 	b := bar{progressbar.NewOptions(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish())}
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish(),
+		progressbar.OptionSetSpinnerChangeInterval(0))} // its goroutine would race with ChangeMax
 	counts, err := run(b)
 	return counts, errors.Join(err, b.Exit())
 }

@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	lives = flag.Int("crash.lives", livesByDefault(), "how often the process is killed; ROOKERY_CRASH_LIVES is the default")
+	lives = flag.Int("crash.lives", 50, "how often the process is killed")
 	seed  = flag.Uint64("crash.seed", 0, "seed of the random choices; 0: a random one")
 
 	mongoLives = flag.Int("crash.mongo-lives", 4, "how often it is killed on MongoDB")
@@ -41,13 +41,6 @@ type scale struct {
 	pause time.Duration
 	// life is how long a process lives, at least and at most.
 	life [2]time.Duration
-}
-
-func livesByDefault() int {
-	if n, err := strconv.Atoi(os.Getenv("ROOKERY_CRASH_LIVES")); err == nil && n > 0 {
-		return n
-	}
-	return 50
 }
 
 var program string

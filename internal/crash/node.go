@@ -42,7 +42,7 @@ func Start(ctx context.Context, binary, dataDir string, env ...string) (*Node, e
 	n := &Node{out: new(bytes.Buffer), done: make(chan struct{})}
 	n.cmd = exec.CommandContext(ctx, binary, "serve", "--data-dir", dataDir, "--ready-file", ready,
 		"--mqtt-addr", "127.0.0.1:0", "--ws-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-level", "warn")
-	// The tests' own variables, such as ROOKERY_CRASH_LIVES, are no settings: the program refuses them.
+	// The tests' own variables, such as ROOKERY_TEST_MONGO_URI, are no settings: the program refuses them.
 	n.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "ROOKERY_") })
 	n.cmd.Env = append(append(n.cmd.Env, "ROOKERY_APP_SECRET="+App.Secret), env...)
 	n.cmd.Stdout, n.cmd.Stderr = n.out, n.out
