@@ -36,7 +36,7 @@ run: build ## build and start the server (ARGS=... are its flags)
 .PHONY: test
 test: ## run every test of every module under the race detector
 	$(if $(RACE),,@echo 'make test: no C compiler, so without the race detector' >&2)
-	@for module in $(MODULES); do (set -x; cd "$$module"; go test $(RACE) $(TESTFLAGS) ./...); done
+	@for module in $(MODULES); do (set -x; cd "$$module"; go test $(RACE) -timeout 20m $(TESTFLAGS) ./...); done
 
 .PHONY: test-mongo-pg
 test-mongo-pg: ## run the tests of the MongoDB store on FerretDB over PostgreSQL (installs it)
