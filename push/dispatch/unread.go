@@ -16,8 +16,9 @@ const unreadChunk = 4096
 const unreadScans = 8
 
 // Unread returns, for each account, how many messages it has not read over all of its
-// conversations that count them. It takes one listing per account, and five reads for every
-// few thousand memberships.
+// conversations that count them. Messages that do not count for anybody
+// (tips, NoUnread and directed ones) are left out, as in sync. It takes one listing per account,
+// and six reads for every few thousand memberships.
 func Unread(ctx context.Context, store storage.Store, accounts []group.Account) ([]int, error) {
 	joined, err := joinedGroups(ctx, store, accounts)
 	if err != nil {
@@ -88,9 +89,10 @@ func joinedGroups(ctx context.Context, store storage.Records, accounts []group.A
 
 // unreadOf counts what is unread in rows[i] for accounts[places[i]].
 func unreadOf(ctx context.Context, store storage.Store, accounts []group.Account, places []int, rows []*storage.JoinedGroup) ([]int, error) {
-	groupKeys, memberKeys, keys := make([]string, len(rows)), make([]string, len(rows)), make([]group.Key, len(rows))
+	groupKeys, recordKeys := make([]string, len(rows)), make([]string, len(rows))
+	memberKeys, keys := make([]string, len(rows)), make([]group.Key, len(rows))
 	for i, row := range rows {
-		groupKeys[i], keys[i] = storage.GroupKey(row.ID), row.Key()
+		groupKeys[i], recordKeys[i], keys[i] = storage.GroupKey(row.ID), storage.GroupRecordKey(row.Key()), row.Key()
 		memberKeys[i] = storage.MemberKey(row.Key(), accounts[places[i]])
 	}
 	groups, err := storage.Groups.GetMany(ctx, store, groupKeys)
@@ -109,6 +111,10 @@ func unreadOf(ctx context.Context, store storage.Store, accounts []group.Account
 	if err != nil {
 		return nil, err
 	}
+	uncounted, err := storage.Uncounted.GetMany(ctx, store, recordKeys)
+	if err != nil {
+		return nil, err
+	}
 	heads, err := store.Heads(ctx, keys)
 	if err != nil {
 		return nil, err
@@ -120,10 +126,10 @@ func unreadOf(ctx context.Context, store storage.Store, accounts []group.Account
 			continue
 		}
 		read := max(storage.ReadSeq(reads[i], sends[i]), g.ClearedTo)
-		if reads[i] == nil || reads[i].SentBefore == 0 { // else it was set by hand, below the joining if need be
+		if reads[i] == nil || reads[i].SentBefore < m.JoinSeq { // else it was set by hand, below the joining if need be
 			read = max(read, m.JoinSeq)
 		}
-		counts[i] = int(max(heads[i].Tail-read, 0))
+		counts[i] = int(uncounted[i].Unread(min(read, heads[i].Tail), heads[i].Tail))
 	}
 	return counts, nil
 }
