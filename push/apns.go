@@ -461,7 +461,7 @@ func (a *APNs) message(n *Notification, d Device, now time.Time) (*apns2.Notific
 	}
 	if m.PushType != apns2.PushTypeBackground {
 		if p.BadgeMode == 0 {
-			body.Badge = d.Badge
+			body.Badge = info.apnsBadge(d.Badge)
 		}
 		if p.Image != "" {
 			body.MutableContent = 1 // only an extension can fetch it

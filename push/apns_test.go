@@ -86,10 +86,16 @@ func TestAPNsKinds(t *testing.T) {
 	}{
 		{`{}`, phone, "alert", "com.example.app", "10", "", []string{`"badge":7`, `"sound":"default"`, `"thread-id":"@TGS#1"`}, []string{"content-available"}},
 		{`{"ApnsInfo":{"BadgeMode":1}}`, phone, "alert", "com.example.app", "10", "", nil, []string{"badge"}},
+		{`{"BadgeSetNum":0,"BadgeAddNum":5}`, phone, "alert", "com.example.app", "10", "", []string{`"badge":0`}, nil},
+		{`{"BadgeSetNum":999}`, Device{Token: NewToken("ok-1")}, "alert", "com.example.app", "10", "", []string{`"badge":999`}, nil},
+		{`{"BadgeAddNum":5}`, phone, "alert", "com.example.app", "10", "", []string{`"badge":11`}, nil}, // six before this message
+		{`{"BadgeAddNum":5}`, Device{Token: NewToken("ok-1")}, "alert", "com.example.app", "10", "", nil, []string{"badge"}},
+		{`{"BadgeSetNum":3,"ApnsInfo":{"BadgeMode":1}}`, phone, "alert", "com.example.app", "10", "", nil, []string{"badge"}},
 		{`{"ApnsInfo":{"Sound":"push.no_sound"}}`, phone, "alert", "com.example.app", "10", "", nil, []string{"sound"}},
 		{`{"ApnsInfo":{"ContentAvailable":1}}`, phone, "background", "com.example.app", "5", "", []string{`{"aps":{"content-available":1}`}, []string{"alert", "sound", "badge"}},
 		{`{"ApnsInfo":{"IsVoipPush":1}}`, calls, "voip", "com.example.app.voip", "10", "1", []string{`"alert"`}, nil},
 		{`{"ApnsInfo":{"IsVoipPush":1}}`, phone, "alert", "com.example.app", "10", "", nil, nil}, // no VoIP token
+		{`{"ApnsInfo":{"Image":"http://a/b.png"}}`, phone, "alert", "com.example.app", "10", "", []string{`"image":"http://a/b.png"`}, nil},
 		{`{"ApnsInfo":{"Image":"https://a/b.png"}}`, phone, "alert", "com.example.app", "10", "", []string{`"image":"https://a/b.png"`, `"mutable-content":1`}, nil},
 	} {
 		push, _ := sent(c.info, c.device)

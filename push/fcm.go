@@ -197,7 +197,7 @@ func (f *FCM) body(n *Notification, d Device, dryRun bool) ([]byte, error) {
 	priority := cmp.Or(a.GooglePriority, f.config.Priority, "high")
 	display := fcmDisplay{
 		ChannelID:   cmp.Or(a.GoogleChannelID, f.config.ChannelID),
-		Sound:       cmp.Or(a.Sound, n.Sound),
+		Sound:       a.sound(),
 		Tag:         n.replaceKey(),
 		Image:       a.GoogleImage,
 		ClickAction: f.config.ClickAction,

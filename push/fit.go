@@ -71,7 +71,7 @@ func (n *Notification) replaceKey() string {
 func (n *Notification) replaceID() int32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(n.replaceKey()))
-	return int32(max(h.Sum32()&0x7fffffff, 1))
+	return int32(1 + (h.Sum32()&0x7fffffff)%0x7fffffff)
 }
 
 // collapseSlot spreads collapse keys over the 100 that Huawei keeps apart.
@@ -141,6 +141,18 @@ func (n *Notification) info() *OfflinePushInfo {
 		return &OfflinePushInfo{}
 	}
 	return n.Info
+}
+
+// apnsBadge returns the number for the icon, which APNs takes absolute: unread, in which this
+// message counts as one, or what the sender asks for. Nil leaves the icon alone.
+func (o *OfflinePushInfo) apnsBadge(unread *int) *int {
+	switch {
+	case o.BadgeSetNum != nil:
+		return o.BadgeSetNum
+	case unread == nil || o.BadgeAddNum == 0:
+		return unread
+	}
+	return new(max(*unread-1, 0) + o.BadgeAddNum)
 }
 
 // androidBadge returns what the Android vendors do to the badge: add, or set where not nil;

@@ -237,7 +237,7 @@ func (h *Huawei) body(n *Notification, devices []Device) ([]byte, error) {
 		ChannelID:  cmp.Or(a.HuaWeiChannelID, h.config.ChannelID),
 		Importance: cmp.Or(a.HuaWeiImportance, h.config.Importance, "NORMAL"),
 	}
-	if sound := cmp.Or(a.Sound, n.Sound); sound != "" {
+	if sound := a.sound(); sound != "" {
 		display.Sound, display.DefaultSound = "/raw/"+sound, new(false)
 	}
 	if add, set := n.androidBadge(); h.config.LauncherClass != "" && (add > 0 || set != nil) {
@@ -324,7 +324,7 @@ func (h *Huawei) harmonyBody(n *Notification, devices []Device) ([]byte, error) 
 		o.CollapseKey = n.collapseSlot()
 	}
 	display := harmonyDisplay{
-		Category: h.category(n), Title: n.Title, Sound: cmp.Or(info.AndroidInfo.Sound, n.Sound),
+		Category: h.category(n), Title: n.Title, Sound: info.AndroidInfo.Sound,
 		NotifyID: n.replaceID(), Image: info.AndroidInfo.HuaWeiImage, ForegroundShow: true,
 	}
 	if add, set := n.androidBadge(); add > 0 || set != nil {

@@ -40,7 +40,7 @@ type OfflinePushInfo struct {
 
 // AndroidInfo is the part of an OfflinePushInfo for the Android vendors.
 type AndroidInfo struct {
-	// Sound is a file name without its suffix, of /res/raw.
+	// Sound is a file name without its suffix, of /res/raw. Some clients give its path.
 	Sound string
 	// PushStyle 1 shows long text.
 	PushStyle int
@@ -84,6 +84,13 @@ type ApnsInfo struct {
 	InterruptionLevel string // passive, active, time-sensitive or critical
 	ContentAvailable  int    // 1: a silent push
 	IsVoipPush        int    // 1: a call, if the device gave a VoIP token
+}
+
+// sound returns the sound file's name without folder and suffix.
+func (a *AndroidInfo) sound() string {
+	name := a.Sound[strings.LastIndexByte(a.Sound, '/')+1:]
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }
 
 // ErrBadInfo is what ParseOfflinePushInfo's errors are.
@@ -156,7 +163,7 @@ func (o *OfflinePushInfo) validate() error {
 	c.short("AndroidInfo.VIVOCategory", a.VIVOCategory)
 	c.within("AndroidInfo.VIVONotifyType", int(a.VIVONotifyType), 0, 4)
 	c.short("AndroidInfo.GoogleChannelID", a.GoogleChannelID)
-	c.https("AndroidInfo.GoogleImage", a.GoogleImage)
+	c.web("AndroidInfo.GoogleImage", a.GoogleImage)
 	c.word("AndroidInfo.GooglePriority", a.GooglePriority, "normal", "high")
 	if a.MeiZuNoticeMsgType != nil {
 		c.oneOf("AndroidInfo.MeiZuNoticeMsgType", *a.MeiZuNoticeMsgType, 0, 1)
@@ -165,7 +172,7 @@ func (o *OfflinePushInfo) validate() error {
 	p := &o.ApnsInfo
 	c.short("ApnsInfo.Sound", p.Sound)
 	c.oneOf("ApnsInfo.BadgeMode", p.BadgeMode, 0, 1)
-	c.https("ApnsInfo.Image", p.Image)
+	c.web("ApnsInfo.Image", p.Image)
 	c.oneOf("ApnsInfo.MutableContent", p.MutableContent, 0, 1)
 	c.word("ApnsInfo.InterruptionLevel", p.InterruptionLevel, "passive", "active", "time-sensitive", "critical")
 	c.oneOf("ApnsInfo.ContentAvailable", p.ContentAvailable, 0, 1)
@@ -210,13 +217,18 @@ func (c *infoCheck) short(field, v string) {
 	}
 }
 
-func (c *infoCheck) https(field, v string) {
+func (c *infoCheck) https(field, v string) { c.url(field, v, "https") }
+
+// web takes http, too: not every vendor asks for TLS.
+func (c *infoCheck) web(field, v string) { c.url(field, v, "https", "http") }
+
+func (c *infoCheck) url(field, v string, schemes ...string) {
 	c.short(field, v)
 	if v == "" {
 		return
 	}
-	if u, err := url.Parse(v); err != nil || u.Scheme != "https" || u.Host == "" {
-		c.fail(field, "is not an https URL")
+	if u, err := url.Parse(v); err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" {
+		c.fail(field, "is not an "+schemes[0]+" URL")
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/rookery-im/rookery/push/pushtest"
 )
 
 func TestParseOfflinePushInfo(t *testing.T) {
@@ -117,6 +119,7 @@ func TestCompose(t *testing.T) {
 		{name: "custom, nothing to show", m: group(Message{Elements: []Element{{Kind: ElementCustom}}, FromNick: "Ann"}), no: true},
 		{name: "custom, Desc of info", m: group(Message{Elements: []Element{{Kind: ElementCustom}}, Info: &OfflinePushInfo{Desc: "D"}}), title: "Team", text: "D"},
 		{name: "PushFlag", m: group(Message{Elements: text("hi"), Info: &OfflinePushInfo{PushFlag: 1, Desc: "D"}}), no: true},
+		{name: "custom, nothing to show, silent", m: group(Message{Elements: []Element{{Kind: ElementCustom}}, Info: &OfflinePushInfo{ApnsInfo: ApnsInfo{ContentAvailable: 1}}}), no: true},
 		{name: "silent", m: Message{From: "ann", Info: &OfflinePushInfo{ApnsInfo: ApnsInfo{ContentAvailable: 1}}}, title: "ann"},
 	} {
 		n, ok := c.texts.Compose(c.m)
@@ -147,6 +150,33 @@ func TestCut(t *testing.T) {
 		got := cutBytes("a好好b", limit)
 		if len(got) > limit || !utf8.ValidString(got) {
 			t.Errorf("cutBytes to %d = %q", limit, got)
+		}
+	}
+}
+
+// TestSounds: a custom element's sound is a file of the iOS app; AndroidInfo.Sound may be a path.
+func TestSounds(t *testing.T) {
+	for _, vendor := range []Vendor{VendorAPNs, VendorFCM, VendorHuawei, VendorXiaomi} {
+		rig := newRig(t, vendor, pushtest.Options{}, HTTPConfig{})
+		body := func(n *Notification) string {
+			t.Helper()
+			p, err := rig.provider.Preview(n, Device{Token: NewToken("t")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.Body
+		}
+		n := plainNotification()
+		n.Sound = "chime.caf"
+		if got, want := strings.Contains(body(n), "chime"), vendor == VendorAPNs; got != want {
+			t.Errorf("%s: the custom element's sound is named: %v, want %v", vendor, got, want)
+		}
+		for _, sound := range []string{"shake", "/res/raw/shake.mp3"} {
+			n.Info = &OfflinePushInfo{AndroidInfo: AndroidInfo{Sound: sound}}
+			want := map[Vendor]string{VendorFCM: `"sound":"shake"`, VendorHuawei: `"sound":"/raw/shake"`, VendorXiaomi: "com.example.app/raw/shake\n"}[vendor]
+			if got := body(n); !strings.Contains(got, want) {
+				t.Errorf("%s: %s gives %s, want %s", vendor, sound, got, want)
+			}
 		}
 	}
 }

@@ -75,7 +75,7 @@ type Notification struct {
 	Text  string
 	// Ext is the sender's opaque text for the app.
 	Ext string
-	// Sound is a sound file's name, for a message without an Info; Info's own names win.
+	// Sound is a sound file's name for APNs, of a message without an Info.
 	Sound string
 	// CollapseKey, where set, makes this notification replace the older ones with the same
 	// key: a busy group's ID. Empty means that the message is shown by itself; its MessageID

@@ -2,6 +2,7 @@ package push
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -90,7 +91,8 @@ func (t Texts) Compose(m Message) (*Notification, bool) {
 	}
 
 	text := t.join(m.Elements)
-	silent := m.Info != nil && m.Info.ApnsInfo.ContentAvailable == 1
+	silent := m.Info != nil && m.Info.ApnsInfo.ContentAvailable == 1 &&
+		!slices.ContainsFunc(m.Elements, func(e Element) bool { return e.Kind == ElementCustom })
 	if desc == "" && text == "" && !silent {
 		return nil, false
 	}

@@ -117,7 +117,7 @@ func (x *Xiaomi) Preview(n *Notification, _ Device) (Preview, error) {
 }
 
 func (x *Xiaomi) call(n *Notification, part []Device) call {
-	sound := cmp.Or(n.info().AndroidInfo.Sound, n.Sound)
+	sound := n.info().AndroidInfo.sound()
 	if sound != "" {
 		sound = "android.resource://" + x.config.Package + "/raw/" + sound
 	}
