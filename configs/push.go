@@ -11,6 +11,7 @@ type Push struct {
 	CollapseAfter    int           `yaml:"collapse_after" default:"3" min:"-1" max:"1000000" unit:"messages" doc:"How many messages of a group are pushed one by one within collapse_interval. Of those that come faster only the newest is pushed, once in an interval, in place of the older ones; messages that mention somebody, are directed or High are always pushed by themselves. 0: 3; -1: never collapse."`
 	CollapseInterval time.Duration `yaml:"collapse_interval" default:"10s" min:"1s" max:"1h" doc:"See collapse_after."`
 	DevicesPerUser   int           `yaml:"devices_per_user" default:"10" min:"1" max:"1000" unit:"devices" doc:"How many devices of a user may have a push token; past it the oldest registration goes."`
+	TokenBytes       int           `yaml:"token_bytes" default:"256" min:"1" max:"1024" unit:"bytes" doc:"The longest device token that is registered."`
 	CheckCredentials bool          `yaml:"check_credentials" default:"true" doc:"Whether each vendor is asked at the start if it knows the credentials. What it says is logged; the server starts in any case."`
 	CAFile           string        `yaml:"ca_file" default:"" doc:"Who may have signed the vendors' certificates, PEM, for a proxy that ends TLS. Empty: the system's authorities."`
 	Texts            PushTexts     `yaml:"texts" doc:"Words and templates of pushes whose message brings no text of its own. In the templates {nick} is the sender's name card or nickname, {from} that or else the UserID, {group} the group's name or else its ID, {text} the text of the message."`

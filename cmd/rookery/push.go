@@ -70,6 +70,7 @@ func pushConfig(cfg *configs.Config, apps []dispatch.App) dispatch.Config {
 		CollapseAfter:    p.CollapseAfter,
 		CollapseInterval: p.CollapseInterval,
 		DevicesPerUser:   p.DevicesPerUser,
+		TokenBytes:       p.TokenBytes,
 		Exclusive:        cfg.Storage.Driver == "pebble", // which one process opens
 		Name:             host + "-" + rand.Text(),
 		Grace:            cfg.App.ShutdownTimeout / 2,

@@ -69,6 +69,8 @@ type Config struct {
 	CollapseInterval time.Duration
 	// DevicesPerUser bounds the registrations of an account; past it the oldest goes. Zero means 10.
 	DevicesPerUser int
+	// TokenBytes bounds a device token. Zero means 256.
+	TokenBytes int
 	// PageSize is how many members are looked at before the progress is written. Zero means 1,000.
 	PageSize int
 	// Sends bounds the calls of Provider.Send under way for each provider app. Zero means 128.
@@ -100,6 +102,7 @@ func (c Config) withDefaults() Config {
 	c.CollapseAfter = cmp.Or(c.CollapseAfter, 3)
 	c.CollapseInterval = cmp.Or(c.CollapseInterval, 10*time.Second)
 	c.DevicesPerUser = cmp.Or(c.DevicesPerUser, 10)
+	c.TokenBytes = cmp.Or(c.TokenBytes, 256)
 	c.PageSize = cmp.Or(c.PageSize, 1000)
 	c.Sends = cmp.Or(c.Sends, 128)
 	c.Devices = cmp.Or(c.Devices, 1024)

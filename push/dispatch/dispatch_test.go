@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -200,6 +201,40 @@ func TestDeadVendor(t *testing.T) {
 		time.Sleep(12 * time.Minute)
 		w.wantQueueEmpty()
 		stop()
+	})
+}
+
+// TestRefusedAsBuilt: a payload that the vendor refuses is one bug, however many devices it was
+// for, and is logged once; refused credentials are an error, which an alarm can be set on.
+func TestRefusedAsBuilt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := android("v")
+		v.batch = 10
+		v.answer = func(_ context.Context, n *push.Notification, _ string) push.Result {
+			if strings.Contains(n.Text, "secret") {
+				return push.Result{Outcome: push.AuthRejected, Code: "21301"}
+			}
+			return push.Result{Outcome: push.PayloadRejected, Code: "80300008"}
+		}
+		w := newWorld(t, memory(), Config{}, v)
+		members := names(50)
+		w.addGroup(testGroup("g", group.Public), members...)
+		for _, m := range members {
+			w.register(m.Account, "phone", "v", "t-"+string(m.Account))
+		}
+		stop := w.run(w.d)
+		for _, text := range []string{"one", "two", "secret"} {
+			w.send(message("g", "ann", text))
+			time.Sleep(2 * time.Second)
+		}
+		stop()
+		log := w.logs.String()
+		if n := strings.Count(log, "push refused as it was built"); n != 2 || !strings.Contains(log, "code=80300008") {
+			t.Errorf("refusals of two messages were logged %d times:\n%s", n, log)
+		}
+		if !strings.Contains(log, `level=ERROR msg="push provider paused" provider=v reason=auth code=21301`) {
+			t.Errorf("nobody is told that the credentials were refused:\n%s", log)
+		}
 	})
 }
 
@@ -585,7 +620,7 @@ func heldBy(d *Dispatcher) int {
 // TestTokens: registrations, and how a token goes from one account to another.
 func TestTokens(t *testing.T) {
 	v, u := android("v"), ios("u")
-	w := newWorld(t, memory(), Config{DevicesPerUser: 3}, v, u)
+	w := newWorld(t, memory(), Config{DevicesPerUser: 3}, v, u, ios("sandbox"))
 	ctx := t.Context()
 	tokens := func(a group.Account) []string {
 		t.Helper()
@@ -615,6 +650,10 @@ func TestTokens(t *testing.T) {
 	want("bob", "his=t3")
 	w.register("bob", "new", "v", "t3") // the app was installed anew
 	want("bob", "new=t3")
+	w.register("eve", "her", "sandbox", "t2") // one vendor's token, under another of its apps
+	want("ann")
+	want("eve", "her=t2")
+	w.register("eve", "her", "u", "t2")
 	for i := range 4 {
 		w.register("carol", "d"+strconv.Itoa(i), "v", "c"+strconv.Itoa(i))
 	}
@@ -629,21 +668,28 @@ func TestTokens(t *testing.T) {
 	if n := w.rows(storage.PushOwners.Name); n != 4 { // t2, t3, c1, c3
 		t.Errorf("%d tokens have owners, want 4", n)
 	}
-	for _, r := range []Registration{
-		{Device: "", App: "v", Token: "t"},
-		{Device: "d", App: "v"},
-		{Device: "d", App: "none", Token: "t"},
-		{Device: "d", Token: "t"},
-		{Device: "d", App: "v", Vendor: "apns", Token: "t"},
-		{Device: "d", App: "v", Token: "a b"},
+	long := strings.Repeat("x", 256)
+	for _, c := range []struct {
+		r    Registration
+		code int
+	}{
+		{Registration{Device: "", App: "v", Token: "t"}, 90001},
+		{Registration{Device: "d", App: "v"}, 22003},
+		{Registration{Device: "d", App: "none", Token: "t"}, 22001},
+		{Registration{Device: "d", Token: "t"}, 22001},
+		{Registration{Device: "d", App: "v", Vendor: "apns", Token: "t"}, 22001},
+		{Registration{Device: "d", Vendor: "apns", Token: "t"}, 22001}, // which of the two?
+		{Registration{Device: "d", App: "v", Token: "a b"}, 22003},
+		{Registration{Device: "d", App: "v", Token: long + "x"}, 22004},
+		{Registration{Device: "d", App: "u", Token: "t", VoIPToken: long + "x"}, 22004},
 	} {
-		err := w.d.SetToken(ctx, "dan", r)
-		if _, ok := errors.AsType[*group.Error](err); !ok {
-			t.Errorf("SetToken(%+v) = %v, want a refusal", r, err)
+		err := w.d.SetToken(ctx, "dan", c.r)
+		if e, ok := errors.AsType[*group.Error](err); !ok || e.Code != c.code {
+			t.Errorf("SetToken(%+v) = %v, want code %d", c.r, err, c.code)
 		}
 	}
 	want("dan")
-	if err := w.d.SetToken(ctx, "dan", Registration{Device: "d", Vendor: "apns", Token: "t9"}); err != nil {
+	if err := w.d.SetToken(ctx, "dan", Registration{Device: "d", Vendor: "huawei", Token: long}); err != nil {
 		t.Errorf("a vendor's only provider app must not be named: %v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -36,7 +38,11 @@ type line struct {
 	hold    time.Time       // nothing is sent before it
 	sends   int             // under way
 	devices int             // in them
+	refused []string        // the last messages that a vendor refused as built, with its codes
 }
+
+// maxRefused bounds the refusals that are remembered, to log each once.
+const maxRefused = 64
 
 // A task is a row of PushTasks in memory.
 type task struct {
@@ -436,7 +442,7 @@ func (l *line) judge(ctx context.Context, t *task, found []address, results []pu
 	now := time.Now()
 	if reason := l.gate.Observe(now, class, results); reason != push.GateOpen {
 		d.metrics.gates.WithLabelValues(l.name, string(reason)).Inc()
-		l.warn(reason, results)
+		l.warn(ctx, reason, results)
 	}
 	wasSuspect := l.guard.Suspect()
 	mayRemove := l.guard.Record(now, results)
@@ -458,7 +464,7 @@ func (l *line) judge(ctx context.Context, t *task, found []address, results []pu
 		if r.Outcome.TokenDead() && mayRemove {
 			l.remove(ctx, found[i], r)
 		}
-		if r.Outcome == push.PayloadRejected {
+		if r.Outcome == push.PayloadRejected && l.firstRefusal(t, r.Code) {
 			d.log.Warn("push refused as it was built", "provider", l.name, "group", string(t.row.Group), "seq", int64(t.row.Seq), "code", r.Code, "err", r.Err)
 		}
 	}
@@ -479,7 +485,7 @@ func (l *line) judge(ctx context.Context, t *task, found []address, results []pu
 	return &rest, now.Add(wait)
 }
 
-func (l *line) warn(reason push.GateReason, results []push.Result) {
+func (l *line) warn(ctx context.Context, reason push.GateReason, results []push.Result) {
 	var first push.Result
 	for _, r := range results {
 		if !r.Outcome.Final() {
@@ -487,7 +493,27 @@ func (l *line) warn(reason push.GateReason, results []push.Result) {
 			break
 		}
 	}
-	l.d.log.Warn("push provider paused", "provider", l.name, "reason", string(reason), "code", first.Code, "err", first.Err)
+	level := slog.LevelWarn
+	if reason == push.GateAuth { // nobody but an operator can help
+		level = slog.LevelError
+	}
+	l.d.log.Log(ctx, level, "push provider paused", "provider", l.name, "reason", string(reason), "code", first.Code, "err", first.Err)
+}
+
+// firstRefusal reports whether the message's refusal with the code has not been logged yet: one
+// that has 100,000 receivers is one bug.
+func (l *line) firstRefusal(t *task, code string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := t.row.ID + " " + code
+	if slices.Contains(l.refused, now) {
+		return false
+	}
+	if len(l.refused) >= maxRefused {
+		l.refused = l.refused[1:]
+	}
+	l.refused = append(l.refused, now)
+	return true
 }
 
 func (l *line) remove(ctx context.Context, a address, r push.Result) {

@@ -21,10 +21,8 @@ const (
 	codeNoDevice      = 90001
 )
 
-const (
-	maxTokenBytes  = 1024 // of a device token
-	maxDeviceBytes = 256  // of a client identifier
-)
+// maxDeviceBytes bounds a client identifier.
+const maxDeviceBytes = 256
 
 // A Registration is what a device says of itself.
 type Registration struct {
@@ -46,8 +44,8 @@ func (d *Dispatcher) SetToken(ctx context.Context, a group.Account, r Registrati
 		return group.Errorf(codeNoDevice, "Device must be a client identifier of 1 to %d bytes", maxDeviceBytes)
 	case r.Token == "":
 		return group.Errorf(codeNoToken, "Token is empty")
-	case len(r.Token) > maxTokenBytes || len(r.VoIPToken) > maxTokenBytes:
-		return group.Errorf(codeLongToken, "Token has more than %d bytes", maxTokenBytes)
+	case len(r.Token) > d.cfg.TokenBytes || len(r.VoIPToken) > d.cfg.TokenBytes:
+		return group.Errorf(codeLongToken, "Token has more than %d bytes", d.cfg.TokenBytes)
 	case strings.ContainsFunc(r.Token+r.VoIPToken, func(c rune) bool { return c <= ' ' || c > '~' }):
 		return group.Errorf(codeNoToken, "Token must be printable ASCII without spaces")
 	}
@@ -88,7 +86,7 @@ func (d *Dispatcher) register(ctx context.Context, a group.Account, r Registrati
 		if err != nil {
 			return false, err
 		}
-		other.Devices = slices.DeleteFunc(other.Devices, func(o storage.PushDevice) bool { return o.Token == r.Token && o.App == l.name })
+		other.Devices = slices.DeleteFunc(other.Devices, func(o storage.PushDevice) bool { return o.Token == r.Token && d.sameVendor(o.App, l) })
 		muts = append(muts, d.putUser(owner.Account, other))
 	}
 	u, err := d.pushUser(ctx, a)
@@ -97,7 +95,7 @@ func (d *Dispatcher) register(ctx context.Context, a group.Account, r Registrati
 	}
 	var gone []storage.PushDevice
 	u.Devices = slices.DeleteFunc(u.Devices, func(o storage.PushDevice) bool {
-		same := o.Device == r.Device || o.Token == r.Token && o.App == l.name
+		same := o.Device == r.Device || o.Token == r.Token && d.sameVendor(o.App, l)
 		if same {
 			gone = append(gone, o)
 		}
@@ -113,6 +111,13 @@ func (d *Dispatcher) register(ctx context.Context, a group.Account, r Registrati
 	muts = append(muts, d.forgetOwners(gone)...)
 	muts = append(muts, d.putUser(a, u), storage.PushOwners.Put(ownerKey, &storage.PushOwner{Account: a, Device: r.Device}))
 	return true, d.store.Apply(ctx, muts...)
+}
+
+// sameVendor reports whether the provider app called name is of l's vendor, whose tokens are
+// unique over all of its apps.
+func (d *Dispatcher) sameVendor(name string, l *line) bool {
+	other := d.byName[name]
+	return other != nil && other.provider.Vendor() == l.provider.Vendor()
 }
 
 // DeleteToken forgets what the device registered: a logout. One that is not there is no error.
