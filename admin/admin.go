@@ -91,6 +91,10 @@ type Backend struct {
 	Log     *slog.Logger        // nil: none
 }
 
+// rememberedUserSigs is how many good UserSigs a Server need not verify again. Only the app's
+// administrators call, and a UserSig is good for hours.
+const rememberedUserSigs = 1024
+
 // A Server is the HTTP handler of the REST API and its neighbours. It may be used by any
 // number of listeners.
 type Server struct {
@@ -100,6 +104,7 @@ type Server struct {
 	slots   chan struct{} // one token for each call under way
 	rates   *rates
 	allowed []*net.IPNet
+	sigs    *usersig.Memory
 	metrics *metrics
 
 	openAPI, page []byte
@@ -117,6 +122,7 @@ func New(cfg Config, back Backend) (*Server, error) {
 	}
 	s.slots = make(chan struct{}, s.cfg.Concurrency)
 	s.rates = newRates(s.cfg.RatePerCommand)
+	s.sigs = usersig.NewMemory(back.UserSigs, rememberedUserSigs)
 	if s.openAPI, err = back.Table.OpenAPI(); err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (*command.Ca
 	if identifier == "" {
 		return nil, group.Errorf(command.CodeBadCaller, "identifier is missing")
 	}
-	claims, err := s.back.UserSigs.Verify(usersig.Request{SDKAppID: app, Identifier: identifier, UserSig: q.Get("usersig")}, time.Now())
+	claims, err := s.sigs.Verify(usersig.Request{SDKAppID: app, Identifier: identifier, UserSig: q.Get("usersig")}, time.Now())
 	if err != nil {
 		if e, ok := errors.AsType[*usersig.Error](err); ok {
 			return nil, &group.Error{Code: e.Code, Info: e.Info}

@@ -166,6 +166,13 @@ func (p *Pipeline) UseOutbox(o Outbox) { p.outbox = append(p.outbox, o) }
 // IsAdmin reports whether a is one of the app's administrators.
 func (p *Pipeline) IsAdmin(a group.Account) bool { return p.admins[a] }
 
+// Profile returns the account's profile as the lanes see it, or nil if there is none: an
+// account that is missing, or an administrator's that was never made. It is shared: do not
+// change it.
+func (p *Pipeline) Profile(ctx context.Context, a group.Account) (*group.Profile, error) {
+	return p.profiles.get(ctx, a)
+}
+
 // ProfileChanged makes the lanes read a's profile (and global mute) again. Whoever writes
 // storage.Accounts calls it after the write.
 func (p *Pipeline) ProfileChanged(a group.Account) { p.profiles.forget(a) }

@@ -12,7 +12,6 @@ import (
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
-	"github.com/rookery-im/rookery/storage"
 	"github.com/rookery-im/rookery/usersig"
 )
 
@@ -121,7 +120,7 @@ func (n *node) rpc(ctx context.Context, c broker.Caller, name string, body []byt
 
 // revoked is when the account was kicked last: UserSigs from before do not count any more.
 func (n *node) revoked(ctx context.Context, a group.Account) (int64, error) {
-	p, err := storage.Accounts.Find(ctx, n.store, storage.AccountKey(a))
+	p, err := n.pipeline.Profile(ctx, a)
 	if err != nil || p == nil {
 		return 0, err
 	}
