@@ -97,40 +97,31 @@ func (s *session) resume() {
 // the same client identifier, the oldest in its way by the login policy, and the oldest over
 // the limit.
 func (s *session) attach(policy LoginPolicy, limit int) {
-	type displaced struct {
-		s      *session
-		cause  endCause
-		code   byte
-		reason string
-	}
-	var out []displaced
 	u := s.user
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	displace := func(o *session, cause endCause, code byte, reason string) {
+		o.detached, o.outdone = true, true
+		s.displaced = append(s.displaced, o.platform)
+		o.conn.end(cause, code, reason) // still locked: of several who log in at once, all but the last have ended when it is let in
+	}
 	kept := make([]*session, 0, len(*u.sessions.Load())+1)
 	for _, o := range *u.sessions.Load() { // oldest first
 		switch {
 		case o.device == s.device:
-			out = append(out, displaced{o, endTakenOver, codeTakenOver, "another connection has taken the session over"})
+			displace(o, endTakenOver, codeTakenOver, "another connection has taken the session over")
 		case policy.excludes(o.platform, s.platform):
-			out = append(out, displaced{o, endKicked, codeAdministrative, "another device of this user has logged in"})
+			displace(o, endKicked, codeAdministrative, "another device of this user has logged in")
 		default:
 			kept = append(kept, o)
 		}
 	}
 	for len(kept) >= limit {
-		out = append(out, displaced{kept[0], endKicked, codeAdministrative, "too many devices of this user: the oldest was logged out"})
+		displace(kept[0], endKicked, codeAdministrative, "too many devices of this user: the oldest was logged out")
 		kept = kept[1:]
 	}
 	kept = append(slices.Clip(kept), s)
 	u.sessions.Store(&kept)
-	for _, d := range out {
-		d.s.detached, d.s.outdone = true, true
-		s.displaced = append(s.displaced, d.s.platform)
-	}
-	u.mu.Unlock()
-	for _, d := range out {
-		d.s.conn.end(d.cause, d.code, d.reason)
-	}
 }
 
 // detach ends the session's part in deliveries.
