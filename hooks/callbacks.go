@@ -20,9 +20,9 @@ type Verdict struct {
 }
 
 // BeforeSend asks the app about a message before it is stored. It is called once per message
-// that gets as far as flow control, concurrently for different senders of a group and one
-// after another for one sender. It returns within its own time limit; a failure of the
-// callback is its to judge (by the configured policy), so there is no error.
+// that gets as far as flow control, concurrently for different senders of a group, and one
+// after another for one sender's messages of one priority. It returns within its own time
+// limit; a failure of the callback is its to judge (by the configured policy), so there is no error.
 type BeforeSend interface {
 	// Due reports, without blocking, whether the app wants to be asked about d.
 	Due(g *group.Group, d *Draft) bool

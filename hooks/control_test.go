@@ -426,6 +426,42 @@ func TestCallbacksOfDifferentSendersOverlap(t *testing.T) {
 	})
 }
 
+// TestAHighDoesNotWaitForItsSendersFlood: the app takes a second for each message, and bob has
+// 30 Low ones on their way when something urgent comes up.
+func TestAHighDoesNotWaitForItsSendersFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{})
+		b.UseBeforeSend(slowApp{time.Second})
+		var mu sync.Mutex
+		var lows []group.Seq
+		var told sync.WaitGroup
+		for i := range 30 {
+			d := draft("bob", uint32(i+1), "x")
+			d.Priority = group.Low
+			told.Add(1)
+			b.Submit(d, func(o hooks.Outcome) {
+				mu.Lock()
+				defer mu.Unlock()
+				lows = append(lows, o.Seq)
+				told.Done()
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		urgent := draft("bob", 100, "now")
+		urgent.Priority = group.High
+		o := b.mustSend(urgent)
+		if took := time.Since(start); took != time.Second || o.Seq > 2 {
+			t.Errorf("the High was stored as %d after %v, want 1 or 2 after 1s", o.Seq, took)
+		}
+		told.Wait()
+		b.close()
+		if len(lows) != 30 || !slices.IsSorted(lows) {
+			t.Errorf("the Low ones were stored as %v, want all 30 in their order", lows)
+		}
+	})
+}
+
 // A tally counts what the app would be asked and told.
 type tally struct {
 	mu     sync.Mutex

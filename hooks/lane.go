@@ -41,7 +41,7 @@ type lane struct {
 	flow     *flow
 	counted  int // of the flow's waiters, in the metrics
 	limits   Limits
-	asking   map[group.Account][]*submission // by sender: [0] is with the before-callback
+	asking   map[stream][]*submission // those who wait behind one that the before-callback is asked about
 	askingN  int
 	keyed    map[group.DuplicateKey]*submission // on their way
 	ready    []item                             // released submissions and updates, in order
@@ -50,6 +50,14 @@ type lane struct {
 	spare    []item
 	timer    *time.Timer
 }
+
+// A stream is what keeps its order: one sender's messages of one priority.
+type stream struct {
+	from     group.Account
+	priority group.Priority
+}
+
+func (s *submission) stream() stream { return stream{s.draft.From, s.draft.Priority} }
 
 type pushResult uint8
 
@@ -205,7 +213,7 @@ func (l *lane) refuseItem(it item, err error) {
 	case it.upd != nil:
 		l.endUpdate(it.upd, err)
 	case it.judged != nil:
-		l.nextOf(it.judged.sub.draft.From)
+		l.nextOf(it.judged.sub.stream())
 		l.end(it.judged.sub, Outcome{Err: err})
 	}
 }
@@ -242,8 +250,8 @@ func (l *lane) admit(s *submission) {
 	if s.keyed {
 		l.keyed[s.key] = s
 	}
-	if queue, busy := l.asking[s.draft.From]; busy {
-		l.asking[s.draft.From] = append(queue, s)
+	if queue, busy := l.asking[s.stream()]; busy {
+		l.asking[s.stream()] = append(queue, s)
 		return
 	}
 	if l.due(s) {
@@ -263,13 +271,13 @@ type judged struct {
 	verdict Verdict
 }
 
-// ask hands s to the before-callback. Until it has answered, later messages of the same sender wait behind s.
+// ask hands s to the before-callback. Until it has answered, later messages of its stream wait behind s.
 func (l *lane) ask(s *submission) {
 	if l.asking == nil {
-		l.asking = make(map[group.Account][]*submission)
+		l.asking = make(map[stream][]*submission)
 	}
-	if _, busy := l.asking[s.draft.From]; !busy {
-		l.asking[s.draft.From] = nil
+	if _, busy := l.asking[s.stream()]; !busy {
+		l.asking[s.stream()] = nil
 	}
 	l.askingN++
 	g := l.st.group
@@ -303,14 +311,14 @@ func (l *lane) judged(j *judged) {
 		}
 		l.toFlow(s)
 	}
-	l.nextOf(s.draft.From)
+	l.nextOf(s.stream())
 }
 
-// nextOf goes on with the sender's next message after one was judged.
-func (l *lane) nextOf(from group.Account) {
+// nextOf goes on with the stream's next message after one was judged.
+func (l *lane) nextOf(st stream) {
 	l.askingN--
-	queue := l.asking[from]
-	delete(l.asking, from)
+	queue := l.asking[st]
+	delete(l.asking, st)
 	for i, s := range queue {
 		if l.st == nil { // the group can't be read now: nothing can be decided about it
 			l.end(s, Outcome{Err: ErrUnavailable})
@@ -322,7 +330,7 @@ func (l *lane) nextOf(from group.Account) {
 				continue
 			}
 			l.ask(s)
-			l.asking[from] = queue[i+1:]
+			l.asking[st] = queue[i+1:]
 			return
 		}
 		l.toFlow(s)
