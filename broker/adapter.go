@@ -28,6 +28,7 @@ func (a *adapter) Provides(moment byte) bool {
 // OnConnect logs the client in. An error ends the connection; the CONNACK was sent then.
 func (a *adapter) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	c := cl.Net.Conn.(*conn)
+	pk.Connect, c.connect = c.connect, packets.ConnectParams{}
 	if no := a.b.login(c, cl, &pk); no != nil {
 		a.b.metrics.refused(no.code)
 		reason := packets.Code{Code: no.code, Reason: no.reason}
@@ -60,8 +61,13 @@ var handled = packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puba
 func (a *adapter) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	c := cl.Net.Conn.(*conn)
 	s := c.session
-	if s == nil {
-		return pk, nil // CONNECT
+	if s == nil { // CONNECT
+		// mochi takes neither an empty Will nor an empty password, and has its own way with Wills:
+		// OnConnect gets back what is taken away here.
+		c.connect = pk.Connect
+		pk.Connect.WillFlag, pk.Connect.WillRetain = false, false
+		pk.Connect.PasswordFlag = len(pk.Connect.Password) > 0
+		return pk, nil
 	}
 	var err error
 	switch pk.FixedHeader.Type {
@@ -83,7 +89,7 @@ func (a *adapter) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Pack
 			s.changeExpiry(pk.Properties.SessionExpiryInterval)
 			pk.Properties.SessionExpiryIntervalFlag = false
 		}
-		if pk.ReasonCode == codeSuccess {
+		if c.framer.grammar.parting == codeSuccess { // mochi overlooks a code without properties
 			s.will = nil // [MQTT-3.14.4-3]
 		}
 		c.end(endClient, 0, "")

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mochi-mqtt/server/v2/packets"
+
 	"github.com/rookery-im/rookery/group"
 )
 
@@ -34,8 +36,9 @@ type conn struct {
 
 	// Set at login, not changed after.
 	version   byte
-	terse     bool // asked for no Reason Strings and user properties
-	maxPacket int  // the client's; 0: no limit
+	terse     bool                  // asked for no Reason Strings and user properties
+	maxPacket int                   // the client's; 0: no limit
+	connect   packets.ConnectParams // of CONNECT, until the login
 
 	mu       sync.Mutex
 	state    connState
@@ -85,6 +88,9 @@ var errClosing = errors.New("broker: connection is closing")
 // Read is called by mochi's reader.
 func (c *conn) Read(p []byte) (int, error) {
 	for {
+		if c.framer.grammar.fault != nil { // all that came before it was handled
+			return 0, c.refuse(c.framer.grammar.fault)
+		}
 		if err := c.armRead(); err != nil {
 			return 0, err
 		}
@@ -126,6 +132,20 @@ func (c *conn) scan(p []byte) int {
 	return n
 }
 
+// refuse ends the connection for a packet that is not MQTT's.
+func (c *conn) refuse(f *fault) error {
+	c.b.metrics.refused(f.code)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session != nil {
+		c.endLocked(endProtocol, f.code, f.reason)
+		return errEnded
+	}
+	c.say(f.appendConnack(nil))
+	c.endLocked(endRefused, 0, "")
+	return errEnded
+}
+
 // ackedOne takes a PUBACK.
 func (c *conn) ackedOne(id uint16) {
 	c.mu.Lock()
@@ -151,8 +171,8 @@ func (c *conn) durable() *durable {
 	return c.session.durable
 }
 
-// armRead sets the keep alive's deadline if a packet has ended since it was set. It is set an
-// eighth too late, so that it need not be set for each packet. Before login the deadline of
+// armRead sets the keep alive's deadline if a packet has ended since it was set. It is set a
+// little too late, so that it need not be set for each packet. Before login the deadline of
 // CONNECT stands.
 func (c *conn) armRead() error {
 	if c.idle == 0 || c.armed == c.framer.packets && !c.deadline.IsZero() {
@@ -169,7 +189,7 @@ func (c *conn) armRead() error {
 		}
 		return nil
 	}
-	c.deadline = now.Add(c.idle + c.idle/8)
+	c.deadline = now.Add(c.idle + min(c.idle/8, time.Second))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != connOpen {
@@ -486,8 +506,6 @@ func (c *conn) Close() error {
 		c.end(endNetwork, 0, "")
 	case c.session == nil || c.told:
 		c.end(endProtocol, 0, "")
-	case c.framer.length > c.b.cfg.MaxPacketSize:
-		c.end(endProtocol, codeTooLarge, "the packet is larger than the server's Maximum Packet Size")
 	default:
 		c.end(endProtocol, codeMalformed, "malformed packet")
 	}

@@ -131,6 +131,7 @@ func (b *Broker) take(d door, nc net.Conn) {
 // newConn lets a connection in, or returns nil if a limit forbids it.
 func (b *Broker) newConn(nc net.Conn) *conn {
 	c := &conn{b: b, nc: nc}
+	c.framer.grammar.max = b.cfg.MaxPacketSize
 	if ap, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
 		c.addr = ap.Addr().Unmap()
 	}

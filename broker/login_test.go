@@ -42,7 +42,10 @@ func TestLoginRefusals(t *testing.T) {
 		{"other app", func(pk *packets.Packet) {
 			pk.Connect.Password = generate(usersig.App{ID: 7, Secret: testApp.Secret}, "alice", now)
 		}, 0x86, 4, "70014 "},
-		{"no user name", func(pk *packets.Packet) { pk.Connect.UsernameFlag, pk.Connect.Username = false, nil }, 0x86, 4, "70402 "},
+		{"no user name", func(pk *packets.Packet) {
+			pk.Connect.UsernameFlag, pk.Connect.Username = false, nil
+			pk.Connect.PasswordFlag, pk.Connect.Password = false, nil
+		}, 0x86, 4, "70402 "},
 		{"long user name", func(pk *packets.Packet) { pk.Connect.Username = bytes.Repeat([]byte("a"), 33) }, 0x86, 4, "70402 "},
 		{"long client identifier", func(pk *packets.Packet) { pk.Connect.ClientIdentifier = strings.Repeat("a", 200) }, 0x85, 2, "70402 "},
 		{"will to an inbox", func(pk *packets.Packet) {

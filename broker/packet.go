@@ -16,30 +16,33 @@ const (
 
 // Reason codes of MQTT 5.
 const (
-	codeSuccess           byte = 0x00
-	codeNoSubscription    byte = 0x11
-	codeUnspecified       byte = 0x80
-	codeMalformed         byte = 0x81
-	codeProtocolError     byte = 0x82
-	codeImplementation    byte = 0x83
-	codeBadClientID       byte = 0x85
-	codeBadUserOrPassword byte = 0x86
-	codeNotAuthorized     byte = 0x87
-	codeUnavailable       byte = 0x88
-	codeShuttingDown      byte = 0x8B
-	codeKeepAlive         byte = 0x8D
-	codeTakenOver         byte = 0x8E
-	codeBadFilter         byte = 0x8F
-	codeBadTopic          byte = 0x90
-	codeUnknownPacketID   byte = 0x92
-	codeReceiveMaximum    byte = 0x93
-	codeBadAlias          byte = 0x94
-	codeTooLarge          byte = 0x95
-	codeQuota             byte = 0x97
-	codeAdministrative    byte = 0x98
-	codeBadPayload        byte = 0x99
-	codeNoShared          byte = 0x9E
-	codeNoSubID           byte = 0xA1
+	codeSuccess             byte = 0x00
+	codeNoSubscription      byte = 0x11
+	codeUnspecified         byte = 0x80
+	codeMalformed           byte = 0x81
+	codeProtocolError       byte = 0x82
+	codeImplementation      byte = 0x83
+	codeUnsupportedProtocol byte = 0x84
+	codeBadClientID         byte = 0x85
+	codeBadUserOrPassword   byte = 0x86
+	codeNotAuthorized       byte = 0x87
+	codeUnavailable         byte = 0x88
+	codeShuttingDown        byte = 0x8B
+	codeBadAuthMethod       byte = 0x8C
+	codeKeepAlive           byte = 0x8D
+	codeTakenOver           byte = 0x8E
+	codeBadFilter           byte = 0x8F
+	codeBadTopic            byte = 0x90
+	codeUnknownPacketID     byte = 0x92
+	codeReceiveMaximum      byte = 0x93
+	codeBadAlias            byte = 0x94
+	codeTooLarge            byte = 0x95
+	codeQuota               byte = 0x97
+	codeAdministrative      byte = 0x98
+	codeBadPayload          byte = 0x99
+	codeNoRetain            byte = 0x9A
+	codeNoShared            byte = 0x9E
+	codeNoSubID             byte = 0xA1
 )
 
 const (

@@ -75,14 +75,12 @@ func (s *session) published(pk *packets.Packet) error {
 func (s *session) admit(pk *packets.Packet) error {
 	c, qos := s.conn, pk.FixedHeader.Qos
 	switch {
-	case qos > 0 && pk.PacketID == 0: // [MQTT-2.2.1-3]
-		return s.violation(codeProtocolError, "a PUBLISH with QoS above 0 needs a packet identifier")
+	case c.version == 5 && pk.FixedHeader.Retain: // [MQTT-3.2.2-14]; before MQTT 5 nobody was told
+		return s.violation(codeNoRetain, "retained messages are not offered")
 	case pk.Properties.TopicAliasFlag || pk.Properties.TopicAlias > 0: // we announce no Topic Alias Maximum
 		return s.violation(codeBadAlias, "topic aliases are not offered")
 	case pk.TopicName == "":
 		return s.violation(codeProtocolError, "a PUBLISH needs a topic name")
-	case len(pk.Properties.SubscriptionIdentifier) > 0: // [MQTT-3.3.4-6]
-		return s.violation(codeProtocolError, "a PUBLISH from a client has no subscription identifier")
 	case c.b.draining.Load():
 		s.pause(0) // we stop: it is not taken in, and the client will send it again
 		return errEnded

@@ -11,9 +11,6 @@ import (
 // subscribe takes a SUBSCRIBE. Each topic filter gets its own answer; the Reason String is
 // about the first one that was refused.
 func (s *session) subscribe(pk *packets.Packet) error {
-	if pk.PacketID == 0 || len(pk.Filters) == 0 { // [MQTT-3.8.3-2]
-		return s.violation(codeProtocolError, "a SUBSCRIBE needs a packet identifier and a topic filter")
-	}
 	codes := make([]byte, len(pk.Filters))
 	reason := ""
 	for i := range pk.Filters {
@@ -152,9 +149,6 @@ func (s *session) keep(t topic, sub subscription) bool {
 
 // unsubscribe takes an UNSUBSCRIBE.
 func (s *session) unsubscribe(pk *packets.Packet) error {
-	if pk.PacketID == 0 || len(pk.Filters) == 0 { // [MQTT-3.10.3-2]
-		return s.violation(codeProtocolError, "an UNSUBSCRIBE needs a packet identifier and a topic filter")
-	}
 	codes := make([]byte, len(pk.Filters))
 	s.conn.mu.Lock()
 	for i, f := range pk.Filters {

@@ -24,6 +24,8 @@ type will struct {
 func newWill(pk *packets.Packet) (*will, *refusal) {
 	t, err := parseName(pk.Connect.WillTopic)
 	switch {
+	case pk.Connect.WillRetain: // [MQTT-3.2.2-13]
+		return nil, refuse(codeNoRetain, 5, group.CodeBadParameter, "retained messages are not offered")
 	case err != nil:
 		return nil, refuse(codeBadTopic, 5, group.CodeBadParameter, "will: "+err.Error())
 	case t.kind != groupTopic:
