@@ -260,7 +260,9 @@ type beforeCreate struct {
 	Owner    group.Account  `json:"Owner_Account"`
 	Name     string         `json:"Name"`
 	Number   int            `json:"CreateGroupNum"`
+	Same     int            `json:"CreatedNum"` // its older name
 	Counts   map[string]int `json:"CreatedGroupNum"`
+	Invite   string         `json:"InviteOption"`
 	Members  []memberItem   `json:"MemberList"`
 }
 
@@ -280,9 +282,12 @@ func (e *env) askBeforeCreate(ctx context.Context, call *Call, g *group.Group, m
 			}
 		}
 	}
+	number := counts[g.Type.OldName()]
+	_, invite := joinOptions(g)
 	body := beforeCreate{
 		callback: callback{Command: "Group.CallbackBeforeCreateGroup", Type: g.Type.OldName(), EventTime: time.Now().UnixMilli(), origin: call.origin()},
-		Operator: call.Caller, Owner: g.Owner, Name: g.Name, Number: counts[g.Type.OldName()], Counts: counts, Members: []memberItem{},
+		Operator: call.Caller, Owner: g.Owner, Name: g.Name, Number: number, Same: number, Counts: counts,
+		Invite: string(invite), Members: []memberItem{},
 	}
 	for _, m := range members {
 		body.Members = append(body.Members, memberItem{m.Account})

@@ -41,8 +41,10 @@ type Outbox interface {
 	Online(g *group.Group, m *group.Message, d *Draft) []storage.Mutation
 	// Happened returns the records for an event that Tx.Callback reports.
 	Happened(g *group.Group, name string, body any) []storage.Mutation
-	// Refused is told of messages that were not stored (SendMsgException); records may be
-	// nil, and are written without the sender waiting for them.
+	// Refused is told of messages that were not stored (SendMsgException); g is nil if there is
+	// no such group. Records may be nil, and are written without the sender waiting for them.
+	// Of those that are wrong by themselves only an outbox is told whose method HearsRefusals
+	// returns true.
 	Refused(g *group.Group, d *Draft, err *group.Error) []storage.Mutation
 	// Committed wakes the worker up: records of the group are durable now.
 	Committed(key group.Key)

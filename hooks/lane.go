@@ -221,6 +221,10 @@ func (l *lane) refuseItem(it item, err error) {
 // admit takes a message as far as it gets at once: to a refusal, an earlier outcome, the
 // before-callback, or the flow.
 func (l *lane) admit(s *submission) {
+	if s.invalid != nil {
+		l.refused(s, s.invalid)
+		return
+	}
 	now := time.Now()
 	if s.keyed && (s.draft.HasRandom || s.draft.Repeated) {
 		if o, ok := l.st.dups.find(s.key, now); ok {
@@ -419,7 +423,7 @@ func (l *lane) refused(s *submission, err *group.Error) {
 
 // leave tells the outboxes that s is not stored.
 func (l *lane) leave(s *submission, err *group.Error) {
-	if l.st == nil || l.st.group == nil {
+	if l.st == nil {
 		return
 	}
 	for _, o := range l.p.outbox {

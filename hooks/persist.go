@@ -265,9 +265,6 @@ func (l *lane) commitChange(tx *Tx) {
 
 // hand gives the first n items of the batch to delivery.
 func (l *lane) hand(b *batch, n int) {
-	if b.group == nil && n == 0 {
-		return
-	}
 	var key group.Key
 	if b.group != nil {
 		key = b.group.Key()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,6 +164,15 @@ func (p *Pipeline) UseBeforeSend(b BeforeSend) { p.before = b }
 // UseOutbox adds one that makes records of what happened.
 func (p *Pipeline) UseOutbox(o Outbox) { p.outbox = append(p.outbox, o) }
 
+// hears reports whether an outbox wants to be told of refused messages. Those that are wrong by
+// themselves go through their group's lane for that alone.
+func (p *Pipeline) hears() bool {
+	return slices.ContainsFunc(p.outbox, func(o Outbox) bool {
+		h, ok := o.(interface{ HearsRefusals() bool })
+		return ok && h.HearsRefusals()
+	})
+}
+
 // IsAdmin reports whether a is one of the app's administrators.
 func (p *Pipeline) IsAdmin(a group.Account) bool { return p.admins[a] }
 
@@ -183,12 +193,16 @@ func (p *Pipeline) ProfileChanged(a group.Account) { p.profiles.forget(a) }
 // Submit keeps d; the caller must not change it any more.
 func (p *Pipeline) Submit(d *Draft, done func(Outcome)) {
 	s := &submission{draft: d, done: done, at: time.Now()}
-	if err := p.validate(d); err != nil {
-		p.finish(s, Outcome{Err: err})
-		return
-	}
 	if d.ID == (group.MsgID{}) {
 		d.ID = newMsgID()
+	}
+	if err := p.validate(d); err != nil {
+		refusal, is := asRefusal(err)
+		if !is || !p.hears() || !d.Group.Valid() || !d.From.Valid() {
+			p.finish(s, Outcome{Err: err})
+			return
+		}
+		s.invalid = refusal // the lane refuses it, and notes it for those who are told of what was not sent
 	}
 	if err := p.rates.refuse(d, s.at); err != nil {
 		p.left("message refused", d, err.Code, err.Info)
@@ -385,8 +399,9 @@ type submission struct {
 	at      time.Time
 	hash    group.BodyHash // of the body as it was sent
 	key     group.DuplicateKey
-	keyed   bool // key marks a repeatable message
-	counted bool // in Pipeline.pending
+	keyed   bool         // key marks a repeatable message
+	counted bool         // in Pipeline.pending
+	invalid *group.Error // why it is refused whatever the group
 
 	again []*submission // the same message, sent again while this one was on its way
 

@@ -165,7 +165,7 @@ func refusal(a answer) *group.Error {
 	case a.Code == 0 || a.Code == 2:
 		return nil
 	case a.Code >= group.CodeAppFirst && a.Code <= group.CodeAppLast:
-		return &group.Error{Code: a.Code, Info: a.Info}
+		return &group.Error{Code: int(a.Code), Info: a.Info}
 	}
 	return refusedByApp(a)
 }

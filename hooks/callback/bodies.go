@@ -27,7 +27,7 @@ type message struct {
 	OnlineOnly      int             `json:"OnlineOnlyFlag"`
 	Operator        group.Account   `json:"Operator_Account"`
 	Random          uint32
-	Type            string
+	Type            string `json:",omitempty"` // empty: there is no such group
 }
 
 type mention struct {
@@ -35,11 +35,15 @@ type mention struct {
 	All     int           `json:"GroupAtAllFlag"`
 }
 
+// newMessage returns the body about d; g is nil if there is no such group.
 func newMessage(name string, g *group.Group, d *hooks.Draft, now time.Time) *message {
 	m := &message{
-		CallbackCommand: name, EventTime: now.UnixMilli(), Group: g.ID, Type: g.Type.OldName(),
+		CallbackCommand: name, EventTime: now.UnixMilli(), Group: d.Group,
 		From: d.From, Operator: cmp.Or(d.Operator, d.From), Random: d.Random, Priority: d.Priority.String(),
 		Body: d.Body, CloudCustomData: d.CloudCustomData,
+	}
+	if g != nil {
+		m.Type = g.Type.OldName()
 	}
 	if d.Flags.Any(group.OnlineOnly) {
 		m.OnlineOnly = 1

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -102,10 +103,23 @@ var (
 
 // An answer is what the app's server says.
 type answer struct {
-	Code            int             `json:"ErrorCode"`
+	Code            code            `json:"ErrorCode"`
 	Info            string          `json:"ErrorInfo"`
 	Body            json.RawMessage `json:"MsgBody"`
 	CloudCustomData *string         `json:"CloudCustomData"`
+}
+
+// A code is a number that some servers write as a text: a refusal must not be taken for no answer.
+type code int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *code) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		return nil
+	}
+	n, err := strconv.Atoi(strings.Trim(string(raw), `"`))
+	*c = code(n)
+	return err
 }
 
 // call makes one exchange and returns the answer's JSON object. The error is errOpen if it

@@ -112,6 +112,7 @@ const (
 	afterSend     = "Group.CallbackAfterSendMsg"
 	sendException = "Group.CallbackSendMsgException"
 	stateChange   = "State.StateChange"
+	memberState   = "Group.CallbackOnMemberStateChange"
 )
 
 var (

@@ -116,6 +116,13 @@ func (o *Outbox) afterSend(g *group.Group, m *group.Message, d *hooks.Draft, rec
 	return o.record(groupQueue(g.ID), &rec, d.Origin)
 }
 
+// HearsRefusals says that Refused wants to know of every refusal.
+func (o *Outbox) HearsRefusals() bool { return o.client.sends(sendException) }
+
+// maxRefusedBody bounds the body of a refused message that the app is shown, in bytes: one may
+// have been refused because it is too long.
+const maxRefusedBody = 64 << 10
+
 // Refused implements hooks.Outbox.
 func (o *Outbox) Refused(g *group.Group, d *hooks.Draft, refusal *group.Error) []storage.Mutation {
 	if !o.client.sends(sendException) {
@@ -124,12 +131,18 @@ func (o *Outbox) Refused(g *group.Group, d *hooks.Draft, refusal *group.Error) [
 	now := time.Now()
 	m := newMessage(sendException, g, d, now)
 	m.ErrorCode, m.ErrorInfo = refusal.Code, refusal.Info
+	if len(m.Body) > maxRefusedBody || !json.Valid(m.Body) {
+		m.Body = json.RawMessage("[]")
+	}
+	if len(m.CloudCustomData) > maxRefusedBody {
+		m.CloudCustomData = ""
+	}
 	body, err := json.Marshal(m)
 	if err != nil {
-		o.log.Error("callback body", "group", string(g.ID), "err", err)
+		o.log.Error("callback body", "group", string(d.Group), "err", err)
 		return nil
 	}
-	return o.record(groupQueue(g.ID), &storage.Callback{Command: sendException, Body: body, Time: now.UnixMilli()}, d.Origin)
+	return o.record(groupQueue(d.Group), &storage.Callback{Command: sendException, Body: body, Time: now.UnixMilli()}, d.Origin)
 }
 
 // Happened implements hooks.Outbox. A body may have a method CallbackOrigin() hooks.Origin
@@ -174,9 +187,12 @@ func (o *Outbox) AccountCommitted(a group.Account) { o.written(accountQueue(a)) 
 
 // record returns the mutation that queues c, or what is left of it if there is no room.
 func (o *Outbox) record(queue string, c *storage.Callback, from hooks.Origin) []storage.Mutation {
-	c.IP, c.Platform = from.IP, from.Platform
-	if c.Platform == "" {
-		c.Platform = "Unknown"
+	switch {
+	case c.Command == memberState, c.Command == offlinePush: // nobody's doing: their URLs have neither
+	case from.Platform == "":
+		c.IP, c.Platform = from.IP, "Unknown"
+	default:
+		c.IP, c.Platform = from.IP, from.Platform
 	}
 	n := storage.Num(o.number.Add(1))
 	mut := storage.Callbacks.Put(queue+n, c)

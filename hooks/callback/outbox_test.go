@@ -387,8 +387,19 @@ func TestWhatTheAppIsTold(t *testing.T) {
 		if o := l.Send(t.Context(), foreign); o.Err == nil {
 			t.Error("who is no account may send")
 		}
+		nowhere := theDraft()
+		nowhere.Group = "g2"
+		long := theDraft()
+		long.Body = json.RawMessage(`[{"MsgType":"TIMTextElem","MsgContent":{"Text":"` + strings.Repeat("x", 100<<10) + `"}}]`)
+		for d, code := range map[*hooks.Draft]int{nowhere: group.CodeNoGroup, long: group.CodeMessageTooLong} {
+			if e, _ := errors.AsType[*group.Error](l.Send(t.Context(), d).Err); e == nil || e.Code != code {
+				t.Errorf("Send = %v, want %d", e, code)
+			}
+		}
 		err := l.Update(t.Context(), "g1", func(tx *hooks.Tx) error {
-			tx.Callback("Group.CallbackAfterGroupFull", told{From: hooks.Origin{IP: "192.0.2.9", Platform: "RESTAPI"}})
+			from := told{From: hooks.Origin{IP: "192.0.2.9", Platform: "RESTAPI"}}
+			tx.Callback("Group.CallbackAfterGroupFull", from)
+			tx.Callback("Group.CallbackOnMemberStateChange", from)
 			return tx.Tip(group.TipStored, struct{}{})
 		})
 		if err != nil {
@@ -397,6 +408,7 @@ func TestWhatTheAppIsTold(t *testing.T) {
 		l.outbox.StateChanged(callback.StateChange{
 			Account: "bob", Action: "Login", Reason: "Register", Platform: "iOS", IP: "192.0.2.1", At: time.Now(), Kicked: []string{"Web"},
 		})
+		l.outbox.Pushed([]callback.PushEvent{{Time: 5, From: "bob", To: "ann", Platform: 1, Group: "g1", Seq: 1, Random: 7, Sent: 4}})
 		time.Sleep(time.Minute)
 		l.stop()
 		now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -408,6 +420,12 @@ func TestWhatTheAppIsTold(t *testing.T) {
 		prefix := func(name, ip, os string) string {
 			return "CallbackCommand=" + name + "&ClientIP=" + ip + "&OptPlatform=" + os + "&SdkAppid=1400000001&contenttype=json "
 		}
+		const said = `[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}]`
+		exception := func(code int, info, from, id, body, kind string) string {
+			return prefix("Group.CallbackSendMsgException", "192.0.2.7", "iOS") +
+				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackSendMsgException","CloudCustomData":"cd","ErrorCode":%d,"ErrorInfo":"%s","EventTime":%d,"From_Account":%q,`+
+					`"GroupId":%q,"MsgBody":%s,"MsgPriority":"High","OnlineOnlyFlag":0,"Operator_Account":"bob","Random":7%s}`, code, info, now.UnixMilli(), from, id, body, kind)
+		}
 		want := []string{
 			prefix("Group.CallbackAfterGroupFull", "192.0.2.9", "RESTAPI") +
 				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackAfterGroupFull","EventTime":%d,"GroupId":"g1","Type":"Public"}`, now.UnixMilli()),
@@ -415,13 +433,18 @@ func TestWhatTheAppIsTold(t *testing.T) {
 				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackAfterSendMsg","CloudCustomData":"cd","EventTime":%d,"From_Account":"bob","GroupId":"g1",`+
 					`"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"rewritten"}}],"MsgPriority":"High","MsgSeq":1,"MsgTime":%d,"OnlineOnlyFlag":0,`+
 					`"Operator_Account":"bob","Random":7,"Type":"Public"}`, now.UnixMilli(), now.Unix()),
-			prefix("Group.CallbackSendMsgException", "192.0.2.7", "iOS") +
-				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackSendMsgException","CloudCustomData":"cd","ErrorCode":10019,"ErrorInfo":"account \"carol\" does not exist",`+
-					`"EventTime":%d,"From_Account":"carol","GroupId":"g1","MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}],"MsgPriority":"High",`+
-					`"OnlineOnlyFlag":0,"Operator_Account":"bob","Random":7,"Type":"Public"}`, now.UnixMilli()),
+			exception(10010, `group \"g2\" does not exist`, "bob", "g2", said, ""),
+			exception(10019, `account \"carol\" does not exist`, "carol", "g1", said, `,"Type":"Public"`),
+			exception(80002, `MsgBody has 102452 bytes, more than 11998`, "bob", "g1", "[]", `,"Type":"Public"`),
 			prefix("State.StateChange", "192.0.2.1", "IOS") +
 				fmt.Sprintf(`{"CallbackCommand":"State.StateChange","EventTime":%d,"Info":{"Action":"Login","To_Account":"bob","Reason":"Register"},"KickedDevice":[{"Platform":"Web"}]}`, now.UnixMilli()),
+			"CallbackCommand=Group.CallbackOnMemberStateChange&SdkAppid=1400000001&contenttype=json " +
+				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackOnMemberStateChange","EventTime":%d,"GroupId":"g1","Type":"Public"}`, now.UnixMilli()),
+			"CallbackCommand=Push.OfflinePush&SdkAppid=1400000001&contenttype=json " +
+				`{"Events":[{"CallbackCommand":"Push.OfflinePush","EventType":2,"EventTime":5,"From_Account":"bob","To_Account":"ann","PushPlatform":1,"PushStage":1,` +
+				`"GroupID":"g1","MsgSeq":1,"MsgRandom":7,"MsgTime":4,"ErrCode":0,"ErrInfo":""}]}`,
 		}
+		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Errorf("heard\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
