@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,6 +62,8 @@ func (e *env) putAccount(ctx context.Context, r *newAccount) error {
 	switch {
 	case !r.UserID.Valid():
 		return group.Errorf(codeAccountParameter, "UserID must be 1 to %d bytes of printable ASCII", group.MaxAccountLen)
+	case strings.HasPrefix(string(r.UserID), "@TIM#"), strings.HasPrefix(string(r.UserID), "@TLS#"):
+		return group.Errorf(codeAccountParameter, "UserIDs that begin with @TIM# or @TLS# are the server's")
 	case len(r.Nick) > maxNick, len(r.FaceURL) > maxFaceURL:
 		return group.Errorf(codeNickTooLong, "Nick and FaceUrl have at most %d bytes", maxNick)
 	}
@@ -274,19 +277,26 @@ func (e *env) checkAccounts(ctx context.Context, _ *Call, r *checkAccountsReques
 	return resp, nil
 }
 
+// kick answers when the second is over in which it was called: UserSigs tell their time in whole
+// seconds, so that one made before the call and one made after the answer never look the same.
 func (e *env) kick(ctx context.Context, _ *Call, r *userItem) (*ok, error) {
 	if err := e.revoke(ctx, r.UserID); err != nil {
 		return nil, err
 	}
 	e.online.Kick(r.UserID, "kicked by an administrator")
+	now := time.Now()
+	select {
+	case <-time.After(now.Truncate(time.Second).Add(time.Second).Sub(now)):
+	case <-ctx.Done():
+	}
 	return nil, nil
 }
 
-// revoke makes all UserSigs useless that the account has now. It takes effect for new logins
-// at once; who is logged in is for the caller to kick, afterwards.
+// revoke makes all UserSigs useless that were made up to the end of this second. It takes effect
+// for new logins at once; who is logged in is for the caller to kick, afterwards.
 func (e *env) revoke(ctx context.Context, a group.Account) error {
 	err := e.changeAccount(ctx, a, false, nil, func(p *group.Profile) error {
-		p.ValidSig = time.Now().Unix()
+		p.ValidSig = time.Now().Unix() + 1
 		return nil
 	})
 	if err != nil {

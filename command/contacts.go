@@ -85,6 +85,9 @@ func (e *env) getContacts(ctx context.Context, call *Call, r *contactsRequest) (
 }
 
 func (e *env) contactAccount(ctx context.Context, a group.Account) error {
+	if a == "" {
+		return group.Errorf(50002, "From_Account is missing")
+	}
 	found, err := e.exists(ctx, a)
 	if err == nil && !found {
 		err = group.Errorf(codeContactAccount, "account %.40q does not exist", a)

@@ -143,6 +143,9 @@ func (e *env) setProfile(ctx context.Context, call *Call, r *setProfileRequest) 
 	if !call.Admin {
 		r.From = call.Caller
 	}
+	if r.From == "" {
+		return nil, group.Errorf(codeProfileParameter, "From_Account is missing")
+	}
 	if n := len(r.Items); n == 0 || n > maxTags {
 		return nil, group.Errorf(codeProfileParameter, "ProfileItem has %d entries, 1 to %d are allowed", n, maxTags)
 	}

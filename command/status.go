@@ -92,7 +92,7 @@ func (e *env) queryStatus(ctx context.Context, _ *Call, r *statusRequest) (*stat
 		if r.Detail > 0 {
 			detail := make([]deviceStatus, 0, len(devices))
 			for _, platform := range platforms(devices) {
-				of := slices.DeleteFunc(slices.Clone(devices), func(d Device) bool { return d.Platform != platform })
+				of := slices.DeleteFunc(slices.Clone(devices), func(d Device) bool { return shownPlatform(d) != platform })
 				detail = append(detail, deviceStatus{platform, statusOf(of)})
 			}
 			status.Detail = &detail
@@ -130,14 +130,25 @@ func (e *env) reachable(ctx context.Context, accounts []group.Account) ([]bool, 
 	return out, nil
 }
 
-// platforms returns the devices' platforms, each once.
+// platforms returns the names by which a status shows the devices' platforms, each once.
 func platforms(devices []Device) []string {
 	var out []string
 	for _, d := range devices {
-		out = append(out, d.Platform)
+		out = append(out, shownPlatform(d))
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// shownPlatform is a status's name of a device's platform; callbacks call the same ones otherwise.
+func shownPlatform(d Device) string {
+	switch d.Platform {
+	case "iOS":
+		return "iPhone"
+	case "Windows":
+		return "PC"
+	}
+	return d.Platform
 }
 
 const (

@@ -176,7 +176,7 @@ func (c *Client) address(name string, from hooks.Origin, now time.Time) string {
 		q.Set("ClientIP", from.IP)
 	}
 	if from.Platform != "" {
-		q.Set("OptPlatform", from.Platform)
+		q.Set("OptPlatform", platformName(from.Platform))
 	}
 	if c.cfg.Token != "" {
 		at := strconv.FormatInt(now.Unix(), 10)
@@ -189,6 +189,17 @@ func (c *Client) address(name string, from hooks.Origin, now time.Time) string {
 	}
 	u.RawQuery += q.Encode()
 	return u.String()
+}
+
+// platformName is the callbacks' name of a platform; a status calls the same ones otherwise.
+func platformName(p string) string {
+	switch p {
+	case "PC":
+		return "Windows"
+	case "iPhone":
+		return "iOS"
+	}
+	return p
 }
 
 func sign(token, requestTime string) string {

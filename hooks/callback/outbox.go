@@ -247,14 +247,14 @@ func (o *Outbox) StateChanged(s StateChange) {
 		Kicked          []device `json:"KickedDevice,omitempty"`
 	}{CallbackCommand: stateChange, EventTime: s.At.UnixMilli(), Info: info{s.Action, s.Account, s.Reason}}
 	for _, k := range s.Kicked {
-		body.Kicked = append(body.Kicked, device{k})
+		body.Kicked = append(body.Kicked, device{platformName(k)})
 	}
 	raw, err := json.Marshal(body)
 	if err != nil {
 		o.log.Error("callback body", "account", string(s.Account), "err", err)
 		return
 	}
-	if s.Platform == "iOS" { // so spelled in this callback's parameter alone
+	if platformName(s.Platform) == "iOS" { // so spelled in this callback's parameter alone
 		s.Platform = "IOS"
 	}
 	queue := accountQueue(s.Account)

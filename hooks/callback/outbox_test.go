@@ -406,7 +406,7 @@ func TestWhatTheAppIsTold(t *testing.T) {
 			t.Error(err)
 		}
 		l.outbox.StateChanged(callback.StateChange{
-			Account: "bob", Action: "Login", Reason: "Register", Platform: "iOS", IP: "192.0.2.1", At: time.Now(), Kicked: []string{"Web"},
+			Account: "bob", Action: "Login", Reason: "Register", Platform: "iOS", IP: "192.0.2.1", At: time.Now(), Kicked: []string{"Web", "PC"},
 		})
 		l.outbox.Pushed([]callback.PushEvent{{Time: 5, From: "bob", To: "ann", Platform: 1, Group: "g1", Seq: 1, Random: 7, Sent: 4}})
 		time.Sleep(time.Minute)
@@ -437,7 +437,7 @@ func TestWhatTheAppIsTold(t *testing.T) {
 			exception(10019, `account \"carol\" does not exist`, "carol", "g1", said, `,"Type":"Public"`),
 			exception(80002, `MsgBody has 102452 bytes, more than 11998`, "bob", "g1", "[]", `,"Type":"Public"`),
 			prefix("State.StateChange", "192.0.2.1", "IOS") +
-				fmt.Sprintf(`{"CallbackCommand":"State.StateChange","EventTime":%d,"Info":{"Action":"Login","To_Account":"bob","Reason":"Register"},"KickedDevice":[{"Platform":"Web"}]}`, now.UnixMilli()),
+				fmt.Sprintf(`{"CallbackCommand":"State.StateChange","EventTime":%d,"Info":{"Action":"Login","To_Account":"bob","Reason":"Register"},"KickedDevice":[{"Platform":"Web"},{"Platform":"Windows"}]}`, now.UnixMilli()),
 			"CallbackCommand=Group.CallbackOnMemberStateChange&SdkAppid=1400000001&contenttype=json " +
 				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackOnMemberStateChange","EventTime":%d,"GroupId":"g1","Type":"Public"}`, now.UnixMilli()),
 			"CallbackCommand=Push.OfflinePush&SdkAppid=1400000001&contenttype=json " +
