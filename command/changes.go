@@ -179,7 +179,10 @@ type modifyMemberRequest struct {
 	MsgFlag  string        `json:"MsgFlag" doc:"AcceptAndNotify, AcceptNotNotify, Discard, AcceptNotNotifyExceptAt, NotReceiveMsgExceptAt."`
 	NameCard string        `json:"NameCard" wire:"text"`
 	Custom   []field       `json:"AppMemberDefinedData" doc:"Custom fields; an empty Value deletes the key."`
-	MuteTime *int64        `json:"MuteTime" alias:"ShutUpTime,ShutUpUntil" doc:"Seconds from now; 0: no longer; 4294967295: for ever."`
+	MuteTime *int64        `json:"MuteTime" alias:"ShutUpTime" doc:"Seconds from now; 0: no longer; 4294967295: for ever."`
+	// MuteOld is a duration too, under the name of the instant: a Go SDK sends it, and its zero
+	// with every call.
+	MuteOld int64 `json:"ShutUpUntil" doc:"Older clients' name of MuteTime, where 0 means nothing."`
 }
 
 // afterMember is the body of Group.CallbackAfterMemberFieldChanged.
@@ -211,6 +214,9 @@ func (e *env) modifyMember(ctx context.Context, call *Call, r *modifyMemberReque
 		return nil, badParameter("Role must be Admin or Member")
 	case len(r.NameCard) > e.cfg.NameCardSize:
 		return nil, badParameter("NameCard has %d bytes, at most %d are allowed", len(r.NameCard), e.cfg.NameCardSize)
+	}
+	if r.MuteTime == nil && r.MuteOld != 0 {
+		r.MuteTime = &r.MuteOld
 	}
 	shown, err := e.shown(ctx, []group.Account{call.Caller, r.Account})
 	if err != nil {
