@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -403,11 +404,25 @@ func (e *env) destroyGroup(ctx context.Context, call *Call, r *groupRequest) (*o
 				body.Members = append(body.Members, memberItem{m.Account})
 			}
 		}
+		if !g.Type.Rules().StoresMembers { // most are known by being there alone
+			e.tellInside(s, body.Members)
+		}
 		s.Callback(body.Command, body)
 		tx.Write(storage.Trash.Put(storage.GroupRecordKey(g.Key()), &storage.Trashed{ID: g.ID, Incarnation: g.Incarnation, Time: tx.Now().Unix()}))
 		tx.Destroy()
 		return nil
 	})
+}
+
+// tellInside tells those who are online in a live room, but are none of its stored members,
+// that it is dissolved.
+func (e *env) tellInside(s *stage, stored []memberItem) {
+	inside, _ := e.online.InGroup(s.Group().Key(), 0)
+	for _, a := range inside {
+		if !slices.Contains(stored, memberItem{a}) {
+			s.notice(a, "Dismissed", notice{ReportType: reportDissolved})
+		}
+	}
 }
 
 type responseFilter struct {
