@@ -257,7 +257,9 @@ func (e *env) modifyRoomAdmins(ctx context.Context, call *Call, r *roomAdminRequ
 	switch {
 	case r.Command != commandAdd && r.Command != commandRemove:
 		return nil, badParameter("CommandType must be 1 or 2")
-	case len(r.Accounts) == 0 || len(r.Accounts) > maxRoomAdmins:
+	case len(r.Accounts) == 0:
+		return nil, badParameter("Admin_Account is empty")
+	case len(r.Accounts) > maxRoomAdmins:
 		return nil, tooMany(len(r.Accounts), maxRoomAdmins)
 	}
 	accounts := distinct(r.Accounts)

@@ -56,7 +56,7 @@ func (t Type) Allows(o Operation, by, target Role) bool {
 	case Remove:
 		return r.Removable && outranks(by, target)
 	case Mute:
-		return r.Mutable && outranks(by, target)
+		return r.Mutable && (r.AdminsMute || by >= Owner) && outranks(by, target)
 	case SetAdmin:
 		return r.HasAdmins && by >= Owner && target < Owner
 	case EditMember:

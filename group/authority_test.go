@@ -16,7 +16,7 @@ func TestAllows(t *testing.T) {
 		EditSettings:   {Work: "*O", Public: "*OA", Meeting: "*OA", AVChatRoom: "*O", Community: "*OA"},
 		Invite:         {Work: "*OAM", Public: "*", Meeting: "*", AVChatRoom: "", Community: "*OAM"},
 		Remove:         {Work: members, Public: members, Meeting: members, AVChatRoom: "", Community: members},
-		Mute:           {Work: "", Public: members, Meeting: members, AVChatRoom: members, Community: members},
+		Mute:           {Work: "", Public: members, Meeting: members, AVChatRoom: "*:OAM O:AM", Community: members},
 		SetAdmin:       {Work: "", Public: "*:AM O:AM", Meeting: "*:AM O:AM", AVChatRoom: "*:AM O:AM", Community: "*:AM O:AM"},
 		EditMember:     {Work: members, Public: members, Meeting: members, AVChatRoom: "", Community: members},
 		RecallOthers:   {Work: members, Public: members, Meeting: members, AVChatRoom: members, Community: members},

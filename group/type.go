@@ -62,7 +62,8 @@ type Rules struct {
 	MembersInvite     bool // any member may add others, effective at once
 	OwnerMayLeave     bool
 	Removable         bool // members can be removed
-	Mutable           bool // members can be muted
+	Mutable           bool // members can be muted, by the owner and the app's admins
+	AdminsMute        bool // admins may mute ordinary members
 	OwnerDismisses    bool // the owner may dissolve it; the app's admins always may
 	StoresMembers     bool
 	DefaultMaxMembers int // 0: no limit
@@ -96,7 +97,7 @@ var rules = [...]Rules{
 	},
 	Public: {
 		Name: "Public", OldName: "Public",
-		HasAdmins: true, AdminsEdit: true, Joinable: true, ApplyDefault: NeedPermission, Removable: true, Mutable: true,
+		HasAdmins: true, AdminsEdit: true, Joinable: true, ApplyDefault: NeedPermission, Removable: true, Mutable: true, AdminsMute: true,
 		OwnerDismisses: true, StoresMembers: true, DefaultMaxMembers: 6000, CountsUnread: true, StoresMessages: true,
 		DefaultReceive: AcceptAndNotify, Receipts: true, Importable: true, Counters: true, Recallable: true,
 		OwnerChangeable: true, DirectedMessages: true,
@@ -104,7 +105,7 @@ var rules = [...]Rules{
 	},
 	Meeting: {
 		Name: "Meeting", OldName: "ChatRoom",
-		HasAdmins: true, AdminsEdit: true, Joinable: true, ApplyDefault: FreeAccess, Removable: true, Mutable: true,
+		HasAdmins: true, AdminsEdit: true, Joinable: true, ApplyDefault: FreeAccess, Removable: true, Mutable: true, AdminsMute: true,
 		OwnerDismisses: true, StoresMembers: true, DefaultMaxMembers: 6000, StoresMessages: true,
 		DefaultReceive: AcceptNotNotify, Receipts: true, Importable: true, Counters: true, Recallable: true,
 		OwnerChangeable: true, DirectedMessages: true,
@@ -119,7 +120,7 @@ var rules = [...]Rules{
 	Community: {
 		Name: "Community", OldName: "Community",
 		HasAdmins: true, AdminsEdit: true, Joinable: true, ApplyDefault: FreeAccess, MembersInvite: true, Removable: true,
-		Mutable: true, OwnerDismisses: true, StoresMembers: true, DefaultMaxMembers: 100_000, CountsUnread: true,
+		Mutable: true, AdminsMute: true, OwnerDismisses: true, StoresMembers: true, DefaultMaxMembers: 100_000, CountsUnread: true,
 		StoresMessages: true, HistoryBeforeJoin: true, DefaultReceive: AcceptAndNotify, Importable: true, Recallable: true,
 		OwnerChangeable: true,
 		JoinTip:         TipStored, InfoTip: TipStored, MemberTip: TipStored,
