@@ -541,12 +541,9 @@ func (e *env) getAllGroups(ctx context.Context, _ *Call, r *allGroupsRequest) (*
 	if r.Limit == 0 {
 		r.Limit = maxAllGroups
 	}
-	only := group.NoType
-	if r.Type != "" {
-		var known bool
-		if only, known = group.ParseType(r.Type); !known {
-			return nil, badParameter("GroupType is unknown")
-		}
+	only, err := typeFilter(r.Type)
+	if err != nil {
+		return nil, err
 	}
 	resp := &allGroupsResponse{}
 	for rec, err := range e.store.Scan(ctx, storage.Groups.Name, storage.Span{}) {

@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -53,6 +54,7 @@ type newMember struct {
 type createGroupResponse struct {
 	GroupID group.ID `json:"GroupId"`
 	Type    string   `json:"Type,omitempty" doc:"Communities only."`
+	Huge    *int     `json:"HugeGroupFlag" doc:"Communities only: 0, they keep their members."`
 }
 
 const maxFirstMembers = 100
@@ -82,7 +84,7 @@ func (e *env) createGroup(ctx context.Context, call *Call, r *createGroupRequest
 	}
 	resp := &createGroupResponse{GroupID: id}
 	if g.Type == group.Community {
-		resp.Type = e.typeName(g.Type)
+		resp.Type, resp.Huge = e.typeName(g.Type), new(0)
 	}
 	return resp, nil
 }
@@ -564,16 +566,27 @@ type getJoinedResponse struct {
 
 const maxJoinedPage = 5000
 
+// oldBroadcast stands for BChatRoom, a type that only filters name: no group has it.
+const oldBroadcast group.Type = math.MaxUint8
+
+// typeFilter reads the type that a list of groups is narrowed to; NoType: it is not.
+func typeFilter(name string) (group.Type, error) {
+	switch t, known := group.ParseType(name); {
+	case known, name == "":
+		return t, nil
+	case name == "BChatRoom":
+		return oldBroadcast, nil
+	}
+	return group.NoType, badParameter("GroupType is unknown")
+}
+
 func (e *env) getJoinedGroups(ctx context.Context, call *Call, r *getJoinedRequest) (*getJoinedResponse, error) {
 	if !call.Admin {
 		r.Account = call.Caller
 	}
-	only := group.NoType
-	if r.Type != "" {
-		var known bool
-		if only, known = group.ParseType(r.Type); !known {
-			return nil, badParameter("GroupType is unknown")
-		}
+	only, err := typeFilter(r.Type)
+	if err != nil {
+		return nil, err
 	}
 	if r.Limit < 0 || r.Limit > maxJoinedPage || r.Offset < 0 {
 		return nil, badParameter("Limit must be at most %d, Offset not negative", maxJoinedPage)

@@ -31,12 +31,15 @@ const (
 )
 
 func (e *env) importGroup(ctx context.Context, call *Call, r *importGroupRequest) (*createGroupResponse, error) {
-	if r.MaxMembers == 0 {
-		r.MaxMembers = importedMaxMembers
-	}
 	g, err := e.newGroup(&r.groupData, call)
 	if err != nil {
 		return nil, err
+	}
+	if g.MaxMembers == 0 {
+		g.MaxMembers = importedMaxMembers
+		if most := e.maxMembers(&group.Group{Type: g.Type}); most > 0 {
+			g.MaxMembers = min(most, importedMaxMembers)
+		}
 	}
 	now := time.Now().Unix()
 	switch {

@@ -99,6 +99,7 @@ type groupRecord struct {
 	InviteJoin      string        `json:"InviteJoinOption"`
 	MuteAllMember   string        `json:"MuteAllMember" also:"ShutUpAllMember"`
 	SupportTopic    int           `json:"SupportTopic"`
+	TopicsNextSeq   *int64        `json:"GrossTopicNextMsgSeq" doc:"Communities only."`
 	Custom          []field       `json:"AppDefinedData"`
 }
 
@@ -170,6 +171,9 @@ func (e *env) groupOut(g *group.Group, head storage.Head) *groupRecord {
 		FaceURL: g.FaceURL, Owner: g.Owner, SDKAppID: e.cfg.SDKAppID, CreateTime: g.CreateTime, InfoSeq: g.InfoSeq, LastInfoTime: g.InfoTime,
 		LastMsgTime: head.Time, NextMsgSeq: int64(head.Tail) + 1, MemberNum: count, MaxMemberNum: e.maxMembers(g),
 		ApplyJoinOption: string(apply), InviteJoin: string(invite), MuteAllMember: onOff(g.MuteAll), Custom: fieldsOut(g.Custom),
+	}
+	if g.Type == group.Community {
+		r.TopicsNextSeq = new(int64(0))
 	}
 	return r
 }
