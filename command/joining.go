@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
@@ -56,12 +57,21 @@ func (e *env) applyJoin(ctx context.Context, call *Call, r *applyRequest) (*appl
 	if err != nil {
 		return nil, err
 	}
+	switch m, err := e.member(ctx, g, call.Caller); {
+	case err != nil:
+		return nil, err
+	case m != nil:
+		return &applyResponse{joinedAlready}, nil
+	}
+	if err := mayApply(g); err != nil { // without asking the app
+		return nil, err
+	}
 	can, err := e.candidates(ctx, []group.Account{call.Caller})
 	if err != nil {
 		return nil, err
 	}
 	if can[call.Caller] == nil {
-		return nil, group.Errorf(group.CodeTooManyGroups, "%s does not exist or is in too many groups", call.Caller)
+		return nil, e.whyNone(ctx, []group.Account{call.Caller})
 	}
 	if e.before != nil {
 		body := beforeApply{callback: e.callbackHead("Group.CallbackBeforeApplyJoinGroup", g, call), Requestor: call.Caller}
@@ -84,6 +94,17 @@ func (e *env) applyJoin(ctx context.Context, call *Call, r *applyRequest) (*appl
 	return &applyResponse{status}, nil
 }
 
+// mayApply refuses those who want into a group that nobody may apply to.
+func mayApply(g *group.Group) error {
+	if !g.Type.Rules().Joinable {
+		return notPermitted("groups of type %s are joined by invitation only", g.Type)
+	}
+	if option, _ := joinOptions(g); option == group.DisableApply {
+		return notPermitted("the group takes no requests to join")
+	}
+	return nil
+}
+
 // apply lets the caller in, or notes that it wants to be; full says that there is no room, and
 // that the app was told so.
 func (e *env) apply(s *stage, r *applyRequest) (status string, full bool, err error) {
@@ -94,8 +115,9 @@ func (e *env) apply(s *stage, r *applyRequest) (status string, full bool, err er
 		return "", false, err
 	case m != nil:
 		return joinedAlready, false, nil
-	case !g.Type.Rules().Joinable:
-		return "", false, notPermitted("groups of type %s are joined by invitation only", g.Type)
+	}
+	if err := mayApply(g); err != nil {
+		return "", false, err
 	}
 	ban, err := storage.Bans.Find(s.Context(), s.Store(), storage.MemberKey(g.Key(), s.call.Caller))
 	if err != nil {
@@ -104,10 +126,7 @@ func (e *env) apply(s *stage, r *applyRequest) (status string, full bool, err er
 	if ban != nil && ban.Until > s.Now().Unix() {
 		return "", false, notPermitted("banned until %d", ban.Until)
 	}
-	switch option, _ := joinOptions(g); option {
-	case group.DisableApply:
-		return "", false, notPermitted("the group takes no requests to join")
-	case group.NeedPermission:
+	if option, _ := joinOptions(g); option == group.NeedPermission {
 		return joinedWaits, false, e.ask(s, r)
 	}
 	joined, err := e.join(s, s.call.Caller, notice{ReportType: reportJoinAccepted})
@@ -164,7 +183,7 @@ func (e *env) ask(s *stage, r *applyRequest) error {
 	}
 	for _, m := range members {
 		if m.Role >= group.Admin {
-			s.notice(m.Account, "SystemNotification", notice{ReportType: reportJoinRequest, MsgKey: at, ApplyMsg: r.Message, Content: r.Field})
+			s.notice(m.Account, "SystemNotification", notice{ReportType: reportJoinRequest, MsgKey: at, Token: strconv.FormatInt(at, 10), ApplyMsg: r.Message, Content: r.Field})
 		}
 	}
 	return nil

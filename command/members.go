@@ -86,11 +86,11 @@ func (e *env) addMembers(ctx context.Context, call *Call, r *addMembersRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if len(can) == 0 {
-		return nil, group.Errorf(group.CodeNoAccount, "none of the accounts exists, or may join another group")
-	}
-	if err := e.askBeforeInvite(ctx, call, g, can); err != nil {
-		return nil, err
+	none := len(can) == 0
+	if !none {
+		if err := e.askBeforeInvite(ctx, call, g, can); err != nil {
+			return nil, err
+		}
 	}
 	var results map[group.Account]int
 	full := false
@@ -109,10 +109,30 @@ func (e *env) addMembers(ctx context.Context, call *Call, r *addMembersRequest) 
 		resp.Members = append(resp.Members, addResult{a, results[a]})
 		some = some || results[a] != addFailed
 	}
-	if full && !some {
+	switch {
+	case some:
+		return resp, nil
+	case none:
+		return nil, e.whyNone(ctx, accounts)
+	case full:
 		return nil, group.Errorf(group.CodeGroupFull, "the group is full")
 	}
 	return resp, nil
+}
+
+// whyNone says why none of the accounts may join: none exists, or those that do are in too
+// many groups.
+func (e *env) whyNone(ctx context.Context, accounts []group.Account) error {
+	profiles, err := e.profiles(ctx, accounts)
+	if err != nil {
+		return err
+	}
+	for _, p := range profiles {
+		if p != nil {
+			return group.Errorf(group.CodeTooManyGroups, "in %d groups already", e.cfg.GroupsPerUser)
+		}
+	}
+	return group.Errorf(group.CodeNoAccount, "none of the accounts exists")
 }
 
 // candidates returns the profiles of those accounts that exist and may join another group.

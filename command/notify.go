@@ -95,6 +95,7 @@ type notice struct {
 	Reason     string        `json:"RemarkInfo,omitempty"`
 	Content    string        `json:"UserDefinedField,omitempty"`
 	MsgKey     int64         `json:"MsgKey,omitempty"`
+	Token      string        `json:"Authentication,omitempty"` // names the request, as MsgKey does
 	ApplyMsg   string        `json:"ApplyMsg,omitempty"`
 	Role       string        `json:"Role,omitempty"`
 	MsgFlag    string        `json:"MsgFlag,omitempty"`
