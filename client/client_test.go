@@ -115,6 +115,69 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestMissedChanges changes messages and memberships while a client is away; it is told of them
+// before it is synchronised, once.
+func TestMissedChanges(t *testing.T) {
+	n := start(t)
+	ctx := t.Context()
+	for _, id := range []group.ID{"c", "kicks", "ends"} {
+		makeGroup(t, n, id, "alice", "bob")
+	}
+	cfg := client.Config{Server: "mqtt://" + n.MQTT, Account: "bob", Store: new(client.MemoryStore)}
+	alice, _ := dial(t, client.Config{Server: cfg.Server, Account: "alice"})
+	bob, r := dial(t, cfg)
+	first := send(t, alice, "c", "first")
+	second := send(t, alice, "c", "second")
+	r.until(t, "the messages", func() bool { return slices.Contains(r.seqs("c"), second) })
+	bob.Close()
+
+	third := send(t, alice, "c", "third")
+	if err := errors.Join(alice.Recall(ctx, "c", "oops", first), alice.Recall(ctx, "c", "never shown", third)); err != nil {
+		t.Fatal(err)
+	}
+	call(t, n, "openim/modify_group_msg", object{"GroupId": "c", "MsgSeq": second, "MsgBody": []client.Element{client.Text("changed")}})
+	if err := errors.Join(alice.RemoveMembers(ctx, "kicks", "bye", "bob"), alice.DestroyGroup(ctx, "ends")); err != nil {
+		t.Fatal(err)
+	}
+	fourth := send(t, alice, "c", "fourth")
+
+	bob, r = dial(t, cfg)
+	r.mu.Lock()
+	want := []string{
+		"event client.Connected", "event client.Notice", "event client.Notice", "event client.Recalled", "event client.Modified",
+		fmt.Sprint("message c ", fourth), "refresh",
+	}
+	if !slices.Equal(r.calls, want) {
+		t.Errorf("calls: %q, want %q", r.calls, want)
+	}
+	var notices []string
+	for _, e := range eventsOf[client.Notice](r) {
+		notices = append(notices, fmt.Sprint(e.Name, " ", e.Group, " ", e.ReportType, " by ", e.Operator))
+	}
+	if slices.Sort(notices); !slices.Equal(notices, []string{"Dismissed ends 5 by alice", "Left kicks 4 by alice"}) {
+		t.Errorf("notices: %q", notices)
+	}
+	if got := eventsOf[client.Recalled](r); !slices.Equal(got, []client.Recalled{{Group: "c", Seq: first, By: "alice", Reason: "oops"}}) {
+		t.Errorf("recalled: %+v", got)
+	}
+	if got := eventsOf[client.Modified](r)[0]; got.Seq != second || got.From != "alice" || len(got.Body) != 1 || !strings.Contains(string(got.Body[0].Content), "changed") {
+		t.Errorf("modified: %+v", got)
+	}
+	r.mu.Unlock()
+	if err := alice.Recall(ctx, "c", "live", fourth); err != nil {
+		t.Fatal(err)
+	}
+	r.until(t, "Recalled", func() bool { return len(eventsOf[client.Recalled](r)) == 2 })
+	bob.Close()
+
+	_, r = dial(t, cfg)
+	r.mu.Lock()
+	if want := []string{"event client.Connected", "refresh"}; !slices.Equal(r.calls, want) {
+		t.Errorf("calls when nothing was missed: %q, want %q", r.calls, want)
+	}
+	r.mu.Unlock()
+}
+
 // TestSlowHandler lets more arrive than the queue holds while a handler is busy.
 func TestSlowHandler(t *testing.T) {
 	n := start(t)

@@ -6,7 +6,8 @@
 //
 //  1. after a login, OnNewMessage for what is new to this client. A group that the [Store]
 //     knows nothing of is shown by its latest message if it is among the recent conversations; of
-//     the others comes all that was missed, oldest first;
+//     the others comes all that was missed, oldest first. What happened to messages that were shown
+//     before, and how the account came out of groups, OnEvent is told, as if it happened now;
 //  2. OnRefresh: [Client.Conversations] is complete and right;
 //  3. OnNewMessage and OnEvent as things happen.
 //

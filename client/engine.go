@@ -14,6 +14,7 @@ type engine struct {
 	synced *link // the connection whose synchronisation is complete
 	begun  *link // the connection whose login was told
 	failed int   // synchronisations in a row
+	since  int64 // when the last synchronisation that was complete began, by the server's clock; 0: there was none
 }
 
 // run is the engine's goroutine; it ends with ctx.
@@ -74,6 +75,7 @@ func (e *engine) handle(ctx context.Context, it *item) {
 		e.cfg.Log.Warn("publish not understood", "account", string(e.cfg.Account), "err", err)
 	case m != nil:
 		e.arrived(ctx, it.link, *m)
+	case !it.inbox && !e.news(ctx, j):
 	default:
 		// What an earlier connection said of our groups was overtaken by the synchronisation.
 		if it.link == e.synced {
@@ -202,5 +204,23 @@ func (e *engine) apply(ctx context.Context, inbox bool, j *eventJSON) {
 		}
 	case !inbox && j.Event == "Recall":
 		e.update(ctx, j.GroupID, func(r *room) { r.recalled(j.Seq) })
+	case !inbox && j.Event == "Modify":
+		e.update(ctx, j.GroupID, func(r *room) { r.modified(j.Seq, j.Body, j.Cloud) })
 	}
+}
+
+// news reports whether an event of a group tells what the synchronisation has not told already.
+func (e *engine) news(ctx context.Context, j *eventJSON) (news bool) {
+	if j.Change == 0 || j.GroupID == "" {
+		return true
+	}
+	e.update(ctx, j.GroupID, func(r *room) {
+		news = j.Change > r.pos.Changed
+		// A number that was left out is of a change that others are told of, or of one that was
+		// lost with an overflow of the queue: the next synchronisation tells which.
+		if j.Change == r.pos.Changed+1 || r.pos.Joined == 0 && news {
+			r.pos.Changed = j.Change
+		}
+	})
+	return news
 }

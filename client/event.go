@@ -26,6 +26,11 @@ type Modified struct {
 	CloudCustomData string
 }
 
+// ChangesMissed: more messages of the group were recalled or edited while the client was away
+// than the server lists. What the app keeps of the group may be out of date; [Client.Messages]
+// has it as it is.
+type ChangesMissed struct{ Group group.ID }
+
 // Confirmed: members have confirmed to have read messages of this account.
 type Confirmed struct {
 	Group    group.ID
@@ -77,6 +82,7 @@ type Kicked struct{ Reason string }
 
 func (Recalled) event()      {}
 func (Modified) event()      {}
+func (ChangesMissed) event() {}
 func (Confirmed) event()     {}
 func (ReadElsewhere) event() {}
 func (Notice) event()        {}
@@ -97,6 +103,7 @@ type eventJSON struct {
 	From       group.Account `json:"From_Account"`
 	Body       []Element     `json:"MsgBody"`
 	Cloud      string        `json:"CloudCustomData"`
+	Change     int64         `json:"ChangeSeq"`
 	Receipts   []Receipts    `json:"GroupMsgReceiptList"`
 	ReadSeq    group.Seq     `json:"LastReadMsgSeq"`
 	ReportType int

@@ -270,6 +270,84 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestChanges lets the server tell changes in its synchronisations and live: each is told once, and
+// what it lists no more is told to be missing.
+func TestChanges(t *testing.T) {
+	f := newFake(t)
+	var mu sync.Mutex
+	var asked []string
+	change, lost, list := 0, 0, ""
+	f.answer = func(command string, n int, body []byte) *string {
+		if command != "sync" {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		var req struct{ Since int64 }
+		_ = json.Unmarshal(body, &req)
+		asked = append(asked, fmt.Sprint(req.Since))
+		return new(fmt.Sprintf(`{"Groups":[{"GroupId":"g","Type":"Public","NextMsgSeq":%d,"MsgFlag":"AcceptAndNotify","JoinTime":7,"ChangeSeq":%d,"LostChangeSeq":%d,"Changes":[%s]}],"Cursor":"","ServerTime":%d}`,
+			f.tail+1, change, lost, list, 1000*n))
+	}
+	c, r := f.dial(t, 10, client.Config{BackoffMin: time.Millisecond})
+	recall := func(n, seq int) string {
+		return fmt.Sprintf(`{"Event":"Recall","GroupId":"g","ChangeSeq":%d,"MsgSeq":%d}`, n, seq)
+	}
+	live := func(n, seq int) {
+		t.Helper()
+		if err := f.server.Publish("groups/g", []byte(recall(n, seq)), false, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(what string, seqs ...group.Seq) {
+		t.Helper()
+		r.until(t, what, func() bool {
+			var got []group.Seq
+			for _, e := range eventsOf[client.Recalled](r) {
+				got = append(got, e.Seq)
+			}
+			return equal(got, seqs)
+		})
+	}
+	again := func(newChange, newLost int, events ...string) {
+		t.Helper()
+		mu.Lock()
+		change, lost, list = newChange, newLost, strings.Join(events, ",")
+		mu.Unlock()
+		r.mu.Lock()
+		want := r.refresh + 1
+		r.mu.Unlock()
+		for _, cl := range f.server.Clients.GetAll() {
+			if !cl.Net.Inline {
+				cl.Stop(errors.New("cut"))
+			}
+		}
+		r.until(t, "OnRefresh", func() bool { return r.refresh >= want })
+	}
+	live(1, 3)
+	told("live", 3)
+	again(3, 0, recall(1, 3), recall(2, 11), recall(3, 5)) // 11 was never shown
+	told("what was missed", 3, 5)
+	live(3, 5)
+	live(5, 6) // 4 is of a message for others, or was lost
+	told("live again", 3, 5, 6)
+	again(5, 0, recall(4, 7), recall(5, 6))
+	told("both, since 4 might have been lost", 3, 5, 6, 7, 6)
+	again(9, 7, recall(8, 8), recall(9, 9))
+	told("the latest", 3, 5, 6, 7, 6, 8, 9)
+	r.mu.Lock()
+	if n := len(eventsOf[client.ChangesMissed](r)); n != 1 {
+		t.Errorf("%d times ChangesMissed, want 1", n)
+	}
+	r.mu.Unlock()
+	c.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"0", "1000", "2000", "3000"}; !slices.Equal(asked, want) {
+		t.Errorf("sync was asked for changes since %v, want %v", asked, want)
+	}
+}
+
 // TestNewLife deletes a group and makes another of the same id while the client is away.
 func TestNewLife(t *testing.T) {
 	f := newFake(t)

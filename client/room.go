@@ -95,6 +95,14 @@ func (r *room) recalled(seq group.Seq) {
 	}
 }
 
+func (r *room) modified(seq group.Seq, body []Element, cloud string) {
+	if r.Last != nil && r.Last.Seq == seq {
+		last := *r.Last
+		last.Modified, last.Body, last.CloudCustomData = true, body, cloud
+		r.Last = &last
+	}
+}
+
 // update changes a room, which is made if there is none, and saves its position if that has changed.
 func (c *Client) update(ctx context.Context, id group.ID, change func(*room)) {
 	c.saving.Lock()

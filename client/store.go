@@ -17,6 +17,8 @@ type Position struct {
 	// Joined tells one membership from the next, and one group from a later one of the same id.
 	// Zero: not known yet.
 	Joined int64
+	// Changed is the number of the last change of the group's messages that OnEvent was told of.
+	Changed int64
 }
 
 // A Store keeps the Positions of one account on one device. With one that survives the program,

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,11 +24,14 @@ const (
 type syncRequest struct {
 	Limit  int
 	Cursor string
+	Since  int64 `json:",omitempty"`
 }
 
 type syncResponse struct {
 	Groups []syncGroup
 	Cursor string
+	Time   int64             `json:"ServerTime"`
+	Events []json.RawMessage // of the inbox
 }
 
 type syncGroup struct {
@@ -42,6 +46,9 @@ type syncGroup struct {
 	Role     string
 	JoinTime int64
 	Last     *messageJSON `json:"LastMsg"`
+	Change   int64        `json:"ChangeSeq"`
+	Lost     int64        `json:"LostChangeSeq"`
+	Changes  []eventJSON
 }
 
 func (g *syncGroup) tail() group.Seq { return max(0, g.Next-1) }
@@ -80,12 +87,16 @@ func (e *engine) synchronise(ctx context.Context, l *link) error {
 	if err := e.subscribe(ctx, l); err != nil {
 		return err
 	}
-	groups, err := e.joined(ctx, l)
+	all, err := e.joined(ctx, l)
 	if err != nil {
 		return err
 	}
+	groups := all.Groups
 	recent, err := e.recent(ctx, l)
 	if err != nil {
+		return err
+	}
+	if err := e.inbox(ctx, all.Events); err != nil {
 		return err
 	}
 	e.forgetOthers(ctx, groups)
@@ -102,13 +113,19 @@ func (e *engine) synchronise(ctx context.Context, l *link) error {
 	}
 	for _, g := range slices.Backward(groups) {
 		if fresh[g.GroupID] != nil {
-			e.update(ctx, g.GroupID, func(r *room) { r.pos.Shown, r.known = max(r.pos.Shown, g.tail()), true })
+			e.update(ctx, g.GroupID, func(r *room) {
+				r.pos.Shown, r.pos.Changed, r.known = max(r.pos.Shown, g.tail()), max(r.pos.Changed, g.Change), true
+			})
 			continue
+		}
+		if err := e.changes(ctx, l, &g); err != nil {
+			return err
 		}
 		if err := e.catchUp(ctx, l, &g); err != nil {
 			return err
 		}
 	}
+	e.since = all.Time
 	return nil
 }
 
@@ -131,29 +148,117 @@ func (e *engine) subscribe(ctx context.Context, l *link) error {
 
 // joined returns the groups that the account is in, as the server lists them: that with the latest
 // message first.
-func (e *engine) joined(ctx context.Context, l *link) ([]syncGroup, error) {
-	var groups []syncGroup
+func (e *engine) joined(ctx context.Context, l *link) (all syncResponse, err error) {
 	at := make(map[group.ID]int)
-	cursor := ""
+	req := syncRequest{Limit: syncPage, Since: e.missedSince()}
 	for range maxSyncPages {
 		var page syncResponse
-		if err := e.callOver(ctx, l, "sync", syncRequest{syncPage, cursor}, &page); err != nil {
-			return nil, fmt.Errorf("client: sync: %w", err)
+		if err := e.callOver(ctx, l, "sync", req, &page); err != nil {
+			return all, fmt.Errorf("client: sync: %w", err)
+		}
+		if req.Cursor == "" {
+			all.Time, all.Events = page.Time, page.Events
 		}
 		for _, g := range page.Groups {
 			if i, again := at[g.GroupID]; again { // something has happened in it meanwhile
-				groups[i] = g
+				all.Groups[i] = g
 				continue
 			}
-			at[g.GroupID] = len(groups)
-			groups = append(groups, g)
+			at[g.GroupID] = len(all.Groups)
+			all.Groups = append(all.Groups, g)
 		}
 		if page.Cursor == "" {
-			return groups, nil
+			return all, nil
 		}
-		cursor = page.Cursor
+		req.Cursor = page.Cursor
 	}
-	return nil, errors.New("client: sync does not come to an end")
+	return all, errors.New("client: sync does not come to an end")
+}
+
+// everything asks sync for all that it still knows.
+const everything = 1
+
+// missedSince returns since when the server is to tell what has changed; 0: nothing is new to
+// somebody who knows nothing.
+func (e *engine) missedSince() int64 {
+	if e.since > 0 {
+		return e.since
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.rooms {
+		if r.known {
+			return everything
+		}
+	}
+	return 0
+}
+
+// inbox tells what the inbox was told while the client was away.
+func (e *engine) inbox(ctx context.Context, events []json.RawMessage) error {
+	for _, raw := range events {
+		var j eventJSON
+		if err := json.Unmarshal(raw, &j); err != nil {
+			return fmt.Errorf("client: sync: %w", err)
+		}
+		if j.GroupID == "" {
+			if e.since > 0 { // a program that has just begun knows no older profile
+				e.cfg.OnEvent(e.Client, j.inboxEvent(raw))
+			}
+			continue
+		}
+		if _, known := e.Conversation(j.GroupID); known {
+			e.forget(ctx, j.GroupID)
+			e.cfg.OnEvent(e.Client, j.inboxEvent(raw))
+		}
+	}
+	return nil
+}
+
+// changes tells what has happened to messages of a group that were shown already.
+func (e *engine) changes(ctx context.Context, l *link, g *syncGroup) error {
+	var pos Position
+	e.update(ctx, g.GroupID, func(r *room) { pos = r.pos })
+	if g.Lost > pos.Changed {
+		e.cfg.OnEvent(e.Client, ChangesMissed{g.GroupID})
+	}
+	for i := range g.Changes {
+		j := &g.Changes[i]
+		if j.Change <= pos.Changed || j.Seq > pos.Shown {
+			continue
+		}
+		told := true
+		if j.Event == "Modify" {
+			var err error
+			if told, err = e.modification(ctx, l, g.GroupID, j); err != nil {
+				return err
+			}
+		}
+		if told {
+			e.cfg.OnEvent(e.Client, j.groupEvent(nil))
+		}
+		e.update(ctx, g.GroupID, func(r *room) { r.pos.Changed = max(r.pos.Changed, j.Change) })
+	}
+	e.update(ctx, g.GroupID, func(r *room) { r.pos.Changed = max(r.pos.Changed, g.Change) })
+	return nil
+}
+
+// modification fills in the content of a message that was modified; found is false if it is there
+// no more.
+func (e *engine) modification(ctx context.Context, l *link, id group.ID, j *eventJSON) (found bool, err error) {
+	call := func(ctx context.Context, command string, req, resp any) error {
+		return e.callOver(ctx, l, command, req, resp)
+	}
+	page, err := pull(ctx, call, id, j.Seq, j.Seq)
+	switch {
+	case refusedBy(err, group.CodeNotPermitted, group.CodeNoHistory, group.CodeNoGroup, group.CodeBadGroupID):
+		return false, nil // we are out of it, as the inbox will say
+	case err != nil || len(page) == 0:
+		return false, err
+	}
+	m := page[0]
+	j.From, j.Body, j.Cloud = m.From, m.Body, m.CloudCustomData
+	return !m.Recalled && !m.Missing, nil
 }
 
 // recent returns the latest messages of the recent conversations, the newest first.

@@ -145,6 +145,7 @@ var tables = []string{
 	storage.Accounts.Name, storage.Groups.Name, storage.Lives.Name, storage.Members.Name, storage.Joined.Name, storage.Mutes.Name,
 	storage.Reads.Name, storage.Sends.Name, storage.Trash.Name, storage.Attributes.Name, storage.Counters.Name, storage.Extensions.Name,
 	storage.Receipts.Name, storage.Pendencies.Name, storage.Bans.Name, storage.Marks.Name, storage.Views.Name, storage.Contacts.Name, storage.Uncounted.Name, storage.Invitations.Name,
+	storage.Changes.Name, storage.Departures.Name,
 }
 
 // dump is all that is stored, as text.

@@ -91,6 +91,9 @@ type Config struct {
 	MaxMembers func(group.Type) int
 	// RecallWindow is how long a member may recall its own message. Zero means 2 minutes.
 	RecallWindow time.Duration
+	// ChangesKept bounds the changes of messages that are kept of each group for members who are
+	// away. Zero means 100.
+	ChangesKept int
 	// BodyLimit bounds MsgBody and CloudCustomData together, in bytes. Zero means 12,000.
 	BodyLimit int
 	// AnswerSize bounds an answer, in bytes. Zero means 1 MiB.
@@ -119,6 +122,7 @@ func (c Config) withDefaults() Config {
 	set(&c.CustomFieldSize, 512)
 	set(&c.MemberFieldSize, 64)
 	set(&c.GroupsPerUser, 3000)
+	set(&c.ChangesKept, 100)
 	set(&c.BodyLimit, 12_000)
 	set(&c.AnswerSize, 1<<20)
 	if c.RecallWindow <= 0 {

@@ -53,7 +53,7 @@ func newWorld(t testing.TB, cfg command.Config) *world {
 	w.pipeline.UseDeliverer(w.ears)
 	w.pipeline.UseOutbox(w.ears)
 	w.table = command.New(command.Env{Store: store, Pipeline: w.pipeline, Online: w.online, Before: w.before, Log: log}, cfg)
-	w.janitor = command.NewJanitor(store, w.pipeline, log)
+	w.janitor = command.NewJanitor(store, w.pipeline, 7*24*time.Hour, log)
 	w.online.ears = w.ears
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)

@@ -410,7 +410,11 @@ func (e *env) destroyGroup(ctx context.Context, call *Call, r *groupRequest) (*o
 			e.tellInside(s, body.Members)
 		}
 		s.Callback(body.Command, body)
-		tx.Write(storage.Trash.Put(storage.GroupRecordKey(g.Key()), &storage.Trashed{ID: g.ID, Incarnation: g.Incarnation, Time: tx.Now().Unix()}))
+		gone, err := s.departure("Dismissed", notice{ReportType: reportDissolved})
+		if err != nil {
+			return err
+		}
+		tx.Write(storage.Trash.Put(storage.GroupRecordKey(g.Key()), &storage.Trashed{ID: g.ID, Incarnation: g.Incarnation, Time: tx.Now().Unix(), Gone: *gone}))
 		tx.Destroy()
 		return nil
 	})

@@ -20,6 +20,8 @@ const (
 	// janitorChunk is how many members are taken out of the index at once; the lane of the
 	// group's id waits so long.
 	janitorChunk = 200
+	// janitorForgets is how often departures are looked through, all of them.
+	janitorForgets = time.Hour
 )
 
 // groupTables are the tables whose records belong to one life of a group, by GroupPrefix.
@@ -28,17 +30,18 @@ var groupTables = []string{
 	storage.Pendencies.Name, storage.Bans.Name, storage.Marks.Name, storage.Views.Name,
 }
 
-// A Janitor removes what is left of destroyed groups. Their keys carry the incarnation, so that
-// nothing of them is ever seen meanwhile.
+// A Janitor removes what is left of destroyed groups, whose keys carry the incarnation, so that
+// nothing of them is ever seen meanwhile; and old departures.
 type Janitor struct {
 	store    storage.Store
 	pipeline *hooks.Pipeline
+	keep     time.Duration
 	log      *slog.Logger
 }
 
-// NewJanitor returns a Janitor; nothing happens before Run.
-func NewJanitor(store storage.Store, pipeline *hooks.Pipeline, log *slog.Logger) *Janitor {
-	return &Janitor{store, pipeline, log}
+// NewJanitor returns a Janitor that lets departures be for the time keep; nothing happens before Run.
+func NewJanitor(store storage.Store, pipeline *hooks.Pipeline, keep time.Duration, log *slog.Logger) *Janitor {
+	return &Janitor{store, pipeline, keep, log}
 }
 
 // Run sweeps at once and then every minute, until ctx ends. What a sweep could not finish, the
@@ -46,9 +49,16 @@ func NewJanitor(store storage.Store, pipeline *hooks.Pipeline, log *slog.Logger)
 func (j *Janitor) Run(ctx context.Context) error {
 	tick := time.NewTicker(janitorInterval)
 	defer tick.Stop()
+	var forgot time.Time
 	for {
 		if err := j.Sweep(ctx, time.Now().Add(-janitorGrace)); err != nil && ctx.Err() == nil {
 			j.log.Warn("trash not emptied", "err", err)
+		}
+		if time.Since(forgot) >= janitorForgets {
+			forgot = time.Now()
+			if err := j.Forget(ctx, forgot.Add(-j.keep)); err != nil && ctx.Err() == nil {
+				j.log.Warn("departures not forgotten", "err", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -82,7 +92,7 @@ func (j *Janitor) Sweep(ctx context.Context, before time.Time) error {
 
 func (j *Janitor) remove(ctx context.Context, t *storage.Trashed) error {
 	key := group.Key{ID: t.ID, Incarnation: t.Incarnation}
-	if err := j.unindex(ctx, key); err != nil {
+	if err := j.unindex(ctx, key, t.Gone); err != nil {
 		return err
 	}
 	if err := j.store.Drop(ctx, key); err != nil {
@@ -93,12 +103,13 @@ func (j *Janitor) remove(ctx context.Context, t *storage.Trashed) error {
 		muts = append(muts, storage.Mutation{Op: storage.DeletePrefix, Table: table, Key: storage.GroupPrefix(key)})
 	}
 	row := storage.GroupRecordKey(key)
-	return j.store.Apply(ctx, append(muts, storage.Rooms.Delete(row), storage.Uncounted.Delete(row), storage.Attributes.Delete(row), storage.Counters.Delete(row), storage.Trash.Delete(row))...)
+	return j.store.Apply(ctx, append(muts, storage.Rooms.Delete(row), storage.Uncounted.Delete(row), storage.Changes.Delete(row), storage.Attributes.Delete(row), storage.Counters.Delete(row), storage.Trash.Delete(row))...)
 }
 
 // unindex removes the members from the index of joined groups. The index has one row for all
-// lives of an id, so this is done in the id's lane: a later life's rows stay.
-func (j *Janitor) unindex(ctx context.Context, key group.Key) error {
+// lives of an id, so this is done in the id's lane: a later life's rows stay. Each gets a
+// departure.
+func (j *Janitor) unindex(ctx context.Context, key group.Key, gone storage.Departure) error {
 	var chunk []group.Account
 	flush := func() error {
 		if len(chunk) == 0 {
@@ -117,6 +128,9 @@ func (j *Janitor) unindex(ctx context.Context, key group.Key) error {
 			for i, row := range rows {
 				if row != nil && row.Incarnation == key.Incarnation {
 					tx.Write(storage.Joined.Delete(keys[i]))
+					if gone.Event != "" && row.Type.Rules().StoresMessages {
+						tx.Write(storage.Departures.Put(keys[i], &gone))
+					}
 				}
 			}
 			return nil
@@ -133,4 +147,25 @@ func (j *Janitor) unindex(ctx context.Context, key group.Key) error {
 		}
 	}
 	return flush()
+}
+
+// Forget removes the departures from before the given instant. (One that is written anew at that
+// very moment may go, too: then the account's devices see that it is out of the group, but not how.)
+func (j *Janitor) Forget(ctx context.Context, before time.Time) error {
+	var old []storage.Mutation
+	for row, err := range storage.Departures.Scan(ctx, j.store, storage.Span{}) {
+		if err != nil {
+			return err
+		}
+		if row.Value.At >= before.Unix() {
+			continue
+		}
+		if old = append(old, storage.Departures.Delete(row.Key)); len(old) == janitorChunk {
+			if err := j.store.Apply(ctx, old...); err != nil {
+				return err
+			}
+			old = old[:0]
+		}
+	}
+	return j.store.Apply(ctx, old...)
 }

@@ -341,7 +341,11 @@ func (e *env) quit(ctx context.Context, call *Call, r *groupRequest) (*ok, error
 			return group.Errorf(group.CodeOwnerMayNotLeave, "the owner may not leave: hand the group over, or dissolve it")
 		}
 		s := &stage{Tx: tx, e: e, call: call, shown: shown}
-		s.notice(call.Caller, "Left", notice{ReportType: reportLeft})
+		told := notice{ReportType: reportLeft}
+		s.notice(call.Caller, "Left", told)
+		if err := s.departed(call.Caller, "Left", told); err != nil {
+			return err
+		}
 		return e.leave(s, call.Caller)
 	})
 }

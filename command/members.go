@@ -324,7 +324,11 @@ func (e *env) deleteMembers(ctx context.Context, call *Call, r *deleteMembersReq
 			if err := allowed(g, group.Remove, by, m.Role); err != nil {
 				return err
 			}
-			s.notice(a, "Left", notice{ReportType: reportRemoved, Reason: r.Reason})
+			told := notice{ReportType: reportRemoved, Reason: r.Reason}
+			s.notice(a, "Left", told)
+			if err := s.departed(a, "Left", told); err != nil {
+				return err
+			}
 			if _, err := tx.RemoveMember(a); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
 )
 
 // The report types of system notices that single users get.
@@ -108,6 +109,8 @@ type stage struct {
 	e     *env
 	call  *Call
 	shown map[group.Account]*group.Profile // for tips; who is not in it is shown by its UserID alone
+
+	changes *storage.ChangeSet // see changed; nil: not read yet
 }
 
 func (s *stage) info() groupInfo {

@@ -3,9 +3,11 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
@@ -171,12 +173,30 @@ func (e *env) setProfile(ctx context.Context, call *Call, r *setProfileRequest) 
 		return nil, group.Errorf(codeProfileUnknown, "account %.40q does not exist", r.From)
 	}
 	told := &accountEvent{"Profile.CallbackPortraitSet", profileSet{call.Caller, r.From, r.Items}, call.origin()}
-	err = e.changeAccount(ctx, r.From, false, told, func(p *group.Profile) error { return applyItems(p, r.Items) })
+	err = e.changeAccount(ctx, r.From, false, told, func(p *group.Profile) error {
+		p.Changed = time.Now().Unix()
+		return applyItems(p, r.Items)
+	})
 	if err != nil {
 		return nil, err
 	}
 	e.online.Notify(hooks.Notice{To: r.From, Event: "ProfileChanged", Body: profileNotice{r.From, r.Items}})
 	return nil, nil
+}
+
+// profileItems returns all that is set in p, by tag.
+func profileItems(p *group.Profile) []profileItem {
+	items := []profileItem{}
+	for _, tag := range []struct{ name, text string }{{tagNick, p.Nick}, {tagImage, p.FaceURL}} {
+		if tag.text != "" {
+			raw, _ := json.Marshal(tag.text) // a string always encodes
+			items = append(items, profileItem{tag.name, raw})
+		}
+	}
+	for _, tag := range slices.Sorted(maps.Keys(p.Tags)) {
+		items = append(items, profileItem{tag, p.Tags[tag]})
+	}
+	return items
 }
 
 // maxTagsKept bounds the custom tags of one profile.

@@ -47,6 +47,7 @@ type recallEvent struct {
 	Random  uint32        `json:"Random"`
 	Revoker group.Account `json:"Revoker_Account"`
 	Reason  string        `json:"Reason,omitempty"`
+	Change  int64         `json:"ChangeSeq,omitempty"`
 }
 
 // afterRecall is the body of Group.CallbackAfterRecallMsg.
@@ -128,10 +129,11 @@ func (e *env) recallOne(s *stage, seq group.Seq, by group.Role, reason string) (
 		return code, false, err
 	}
 	s.Replace(m.Tombstone(group.Recalled, s.call.Caller, reason))
-	s.Event(hooks.Event{
-		Name: "Recall", To: audience(m),
-		Body: recallEvent{Seq: seq, Time: m.Time, Random: m.Random, Revoker: s.call.Caller, Reason: reason},
-	})
+	body := recallEvent{Seq: seq, Time: m.Time, Random: m.Random, Revoker: s.call.Caller, Reason: reason}
+	if body.Change, err = s.changed(m, "Recall", body); err != nil {
+		return 0, false, err
+	}
+	s.Event(hooks.Event{Name: "Recall", To: audience(m), Body: body})
 	return 0, true, nil
 }
 
@@ -259,13 +261,14 @@ type modifyEvent struct {
 	Time     int64           `json:"MsgTime"`
 	From     group.Account   `json:"From_Account"`
 	Random   uint32          `json:"Random"`
-	Body     json.RawMessage `json:"MsgBody"`
+	Body     json.RawMessage `json:"MsgBody,omitempty"`
 	Cloud    string          `json:"CloudCustomData,omitempty"`
 	Modified int             `json:"MsgModifiedFlag"`
 	Version  int64           `json:"MsgVersion"`
+	Change   int64           `json:"ChangeSeq,omitempty"`
 }
 
-func (e *env) modifyMessage(ctx context.Context, _ *Call, r *modifyRequest) (*ok, error) {
+func (e *env) modifyMessage(ctx context.Context, call *Call, r *modifyRequest) (*ok, error) {
 	body, err := e.newBody(r)
 	if err != nil {
 		return nil, err
@@ -294,9 +297,13 @@ func (e *env) modifyMessage(ctx context.Context, _ *Call, r *modifyRequest) (*ok
 		m.Flags |= group.Modified
 		m.Version++
 		tx.Replace(&m)
-		tx.Event(hooks.Event{Name: "Modify", To: audience(&m), Body: modifyEvent{
-			Seq: m.Seq, Time: m.Time, From: m.From, Random: m.Random, Body: m.Body, Cloud: m.CloudCustomData, Modified: 1, Version: m.Version,
-		}})
+		told := modifyEvent{Seq: m.Seq, Time: m.Time, From: m.From, Random: m.Random, Modified: 1, Version: m.Version}
+		s := &stage{Tx: tx, e: e, call: call}
+		if told.Change, err = s.changed(&m, "Modify", told); err != nil { // who was away pulls the content
+			return err
+		}
+		told.Body, told.Cloud = m.Body, m.CloudCustomData
+		tx.Event(hooks.Event{Name: "Modify", To: audience(&m), Body: told})
 		return nil
 	})
 }

@@ -39,6 +39,7 @@ const (
 type syncRequest struct {
 	Limit  int    `json:"Limit" doc:"At most 100, which is the default."`
 	Cursor string `json:"Cursor" doc:"Empty first, then the Cursor of the answer before."`
+	Since  int64  `json:"Since" doc:"The ServerTime of an earlier sync: what has changed since then is told too. The same for all pages; 0: nothing is."`
 }
 
 // A syncItem is where one group stands for one member. It is one consistent cut: nothing in it
@@ -56,12 +57,18 @@ type syncItem struct {
 	JoinTime int64           `json:"JoinTime" doc:"Unix seconds."`
 	LastTime int64           `json:"LastMsgTime" doc:"Unix seconds; 0: there was none."`
 	Last     json.RawMessage `json:"LastMsg,omitempty" type:"object" doc:"The newest message that the caller may see and that counts as such; absent if there is none."`
+
+	Change  int64             `json:"ChangeSeq" doc:"The number of the last recall or edit of a message; 0: there was none."`
+	Lost    int64             `json:"LostChangeSeq,omitempty" doc:"With Since: changes up to this one may be missing in Changes, since there were too many."`
+	Changes []json.RawMessage `json:"Changes,omitempty" doc:"With Since: the events Recall and Modify, a Modify without the content; oldest first, of a message the last one."`
 }
 
 type syncResponse struct {
 	Groups []syncItem `json:"Groups" doc:"A group in which something happens meanwhile may come twice: the later one counts."`
 	Cursor string     `json:"Cursor" doc:"Empty: the end."`
-	Time   int64      `json:"ServerTime" doc:"Unix seconds."`
+	Time   int64      `json:"ServerTime" doc:"Unix seconds; of the first page it is the next sync's Since."`
+
+	Events []json.RawMessage `json:"Events,omitempty" doc:"With Since, on the first page: what the inbox was told of Left, Dismissed and ProfileChanged."`
 }
 
 // A syncCursor is where a page of sync ended. Pages go down by (Time, ID). A group that gets a
@@ -102,6 +109,9 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 	if r.Limit < 0 || r.Limit > maxSyncPage {
 		return nil, badParameter("Limit must be at most %d", maxSyncPage)
 	}
+	if r.Since < 0 {
+		return nil, badParameter("Since is negative")
+	}
 	if r.Limit == 0 {
 		r.Limit = maxSyncPage
 	}
@@ -125,7 +135,17 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 	if err != nil {
 		return nil, err
 	}
+	changes, err := e.changesOf(ctx, page)
+	if err != nil {
+		return nil, err
+	}
 	resp := &syncResponse{Groups: []syncItem{}, Cursor: at, Time: now}
+	since := r.Since - int64(syncOverlap/time.Second)
+	if r.Since > 0 && r.Cursor == "" {
+		if resp.Events, err = e.missedEvents(ctx, call.Caller, since, all); err != nil {
+			return nil, err
+		}
+	}
 	room := maxSyncBytes
 	for i, t := range talks {
 		item := syncItem{
@@ -136,7 +156,17 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 		if t.last != nil {
 			item.Last = appendStored(nil, t.last)
 		}
-		if room -= len(item.Last) + 256; room < 0 && i > 0 {
+		if c := changes[i]; c != nil {
+			item.Change = c.Last
+			if r.Since > 0 {
+				item.Changes, item.Lost = t.missed(c, call.Caller, since, now)
+			}
+		}
+		size := len(item.Last) + 256
+		for _, c := range item.Changes {
+			size += len(c)
+		}
+		if room -= size; room < 0 && i > 0 {
 			before := page[i-1]
 			resp.Cursor = syncCursor{Cut: cur.Cut, Time: before.time, ID: before.group.ID, Again: cur.Again}.String()
 			break

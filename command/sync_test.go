@@ -1,15 +1,21 @@
 package command_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage/storagetest"
 )
 
 type syncGroup struct {
@@ -266,6 +272,149 @@ func TestSyncShows(t *testing.T) {
 	contacts("")
 	w.say(t, "bob", "g", "three", "")
 	contacts("g 4 unread, last 4;")
+}
+
+// missed asks sync what an account has missed since an instant, as a list of short lines.
+func (w *world) missed(t testing.TB, as string, since int64) []string {
+	t.Helper()
+	type event struct {
+		Event, Reason string
+		GroupID       string `json:"GroupId"`
+		ChangeSeq     int64
+		MsgSeq        group.Seq
+		MsgBody       []any
+		Revoker       string `json:"Revoker_Account"`
+		Operator      string `json:"Operator_Account"`
+		RemarkInfo    string
+		ReportType    int
+		ProfileItem   []struct{ Tag, Value string }
+	}
+	var page struct {
+		ErrorCode int
+		Groups    []struct {
+			GroupID       string `json:"GroupId"`
+			ChangeSeq     int64
+			LostChangeSeq int64
+			Changes       []event
+		}
+		Events []event
+	}
+	raw := w.call(t, as, "sync", fmt.Sprintf(`{"Since":%d}`, since))
+	if err := json.Unmarshal(raw, &page); err != nil || page.ErrorCode != 0 {
+		t.Fatalf("sync: %s, %v", raw, err)
+	}
+	var out []string
+	for _, g := range page.Groups {
+		for _, e := range g.Changes {
+			if e.GroupID != g.GroupID || len(e.MsgBody) > 0 {
+				t.Errorf("a change of %s: %+v", g.GroupID, e)
+			}
+			out = append(out, fmt.Sprintf("%s %d: %s %d%s", g.GroupID, e.ChangeSeq, e.Event, e.MsgSeq, strings.TrimRight(" "+e.Revoker+" "+e.Reason, " ")))
+		}
+		out = append(out, fmt.Sprintf("%s to %d", g.GroupID, g.ChangeSeq))
+		if g.LostChangeSeq > 0 {
+			out = append(out, fmt.Sprintf("%s lost %d", g.GroupID, g.LostChangeSeq))
+		}
+	}
+	for _, e := range page.Events {
+		line := fmt.Sprintf("%s %s %d by %s", e.Event, e.GroupID, e.ReportType, e.Operator)
+		if e.Event == "ProfileChanged" {
+			line = fmt.Sprint(e.Event, e.ProfileItem)
+		}
+		out = append(out, strings.TrimRight(line+" "+e.RemarkInfo, " "))
+	}
+	return out
+}
+
+// TestSyncMissed changes messages, memberships and a profile while somebody is away.
+func TestSyncMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storagetest.NewMemory()
+		log := slog.New(slog.DiscardHandler)
+		admins := []group.Account{"administrator"}
+		w := &world{store: store, ears: &ears{}, online: &fakeOnline{}, pipeline: hooks.New(store, hooks.Config{Admins: admins}, log)}
+		w.online.ears = w.ears
+		w.pipeline.UseDeliverer(w.ears)
+		w.table = command.New(command.Env{Store: store, Pipeline: w.pipeline, Online: w.online, Log: log}, command.Config{Admins: admins, ChangesKept: 3})
+		w.janitor = command.NewJanitor(store, w.pipeline, 7*24*time.Hour, log)
+		defer func() {
+			if err := w.pipeline.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}()
+		check := func(what, as string, since int64, want ...string) {
+			t.Helper()
+			if got := w.missed(t, as, since); !slices.Equal(got, want) {
+				t.Errorf("%s: %s missed\n%s\nwant\n%s", what, as, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+		recall := func(seq int, reason string) {
+			t.Helper()
+			w.accepted(t, "alice", "group_msg_recall", fmt.Sprintf(`{"GroupId":"g","Reason":%q,"MsgSeqList":[{"MsgSeq":%d}]}`, reason, seq))
+		}
+		w.people(t, "alice", "bob", "carol", "dave")
+		w.make(t, group.Public, "g", "alice", "bob", "carol", "dave")
+		w.say(t, "bob", "g", "one", "")
+		w.say(t, "alice", "g", "two", `,"To_Account":["bob"]`)
+		w.say(t, "alice", "g", "three", "")
+		w.say(t, "alice", "g", "four", "")
+		w.accepted(t, "bob", "delete_group_ramble_msg_by_seq", `{"GroupId":"g","Seqs":[3]}`)
+		early := time.Now().Unix()
+		check("nothing has changed", "bob", early, "g to 0")
+
+		time.Sleep(time.Hour)
+		recall(1, "oops")
+		w.accepted(t, "", "openim/modify_group_msg", `{"GroupId":"g","MsgSeq":2,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"changed"}}]}`)
+		recall(3, "")
+		check("to whom it may concern", "bob", early, "g 1: Recall 1 alice oops", "g 2: Modify 2", "g to 3")
+		check("to others", "carol", early, "g 1: Recall 1 alice oops", "g 3: Recall 3 alice", "g to 3")
+		check("who did not ask", "carol", 0, "g to 3")
+		noon := time.Now().Unix()
+		time.Sleep(time.Hour)
+		recall(1, "again")
+		check("nothing new", "carol", noon+3600, "g to 3")
+		check("of the last minute", "carol", noon+60, "g 1: Recall 1 alice oops", "g 3: Recall 3 alice", "g to 3")
+		w.accepted(t, "", "openim/modify_group_msg", `{"GroupId":"g","MsgSeq":2,"CloudCustomData":"x"}`)
+		check("only the last change of a message", "bob", early, "g 1: Recall 1 alice oops", "g 4: Modify 2", "g to 4")
+		recall(4, "")
+		check("more than are kept", "bob", early, "g 4: Modify 2", "g 5: Recall 4 alice", "g to 5", "g lost 1")
+
+		w.make(t, group.Public, "kicks", "alice", "bob", "carol")
+		w.make(t, group.Public, "ends", "alice", "bob", "carol")
+		w.make(t, group.Public, "left", "alice", "bob")
+		away := time.Now().Unix() + 100
+		time.Sleep(100 * time.Second)
+		w.accepted(t, "", g+"delete_group_member", `{"GroupId":"kicks","MemberToDel_Account":["bob","carol"],"Reason":"bye"}`)
+		time.Sleep(time.Second)
+		w.accepted(t, "alice", "destroy_group", `{"GroupId":"ends"}`)
+		time.Sleep(time.Second)
+		w.accepted(t, "bob", "quit_group", `{"GroupId":"left"}`)
+		w.accepted(t, "bob", "profile_portrait_set", `{"ProfileItem":[{"Tag":"Tag_Profile_IM_Nick","Value":"Bob"}]}`)
+		w.accepted(t, "", g+"add_group_member", `{"GroupId":"kicks","MemberList":[{"Member_Account":"carol"}]}`)
+		all := []string{"g to 5", "g lost 1", "Left kicks 4 by administrator bye", "Dismissed ends 5 by alice", "Left left 8 by bob", "ProfileChanged[{Tag_Profile_IM_Nick Bob}]"}
+		check("out of three groups", "bob", away, all...)
+		check("who is in again", "carol", away, "kicks to 0", "g to 5", "g lost 1", "Dismissed ends 5 by alice")
+		time.Sleep(2 * time.Minute)
+		if err := w.janitor.Sweep(t.Context(), time.Now().Add(-time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		check("when the janitor was there", "bob", away, all...)
+		check("later", "bob", time.Now().Unix(), "g to 5", "g lost 1")
+
+		time.Sleep(7*24*time.Hour - 2*time.Hour)
+		if err := w.janitor.Forget(t.Context(), time.Now().Add(-7*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		check("the messages have expired", "bob", away, append([]string{"g to 5", "g lost 1"}, all[2:]...)...)
+		time.Sleep(2 * time.Hour)
+		if err := w.janitor.Forget(t.Context(), time.Now().Add(-7*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		check("after seven days", "bob", away, "g to 5", "g lost 1", all[len(all)-1])
+		if w.must(t, "bob", "sync", `{"Since":-1}`).ErrorCode != group.CodeBadParameter {
+			t.Error("a negative Since is taken")
+		}
+	})
 }
 
 // BenchmarkSync500 is one page for an account with 500 groups.

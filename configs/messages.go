@@ -61,5 +61,6 @@ type GroupType struct {
 // Roaming is message history.
 type Roaming struct {
 	Retention     time.Duration `yaml:"retention" default:"168h" min:"1s" max:"87600h" doc:"How long messages are kept for members to pull."`
+	Changes       int           `yaml:"changes" default:"100" min:"1" max:"10000" unit:"changes per group" doc:"How many recalls and edits of messages are kept, besides the messages, to be told to members who were away; of more only the latest."`
 	SweepInterval time.Duration `yaml:"sweep_interval" default:"10m" min:"1s" max:"24h" doc:"How often what has expired is removed from disk. (It is never shown, removed or not.)"`
 }

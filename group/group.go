@@ -134,6 +134,7 @@ type Profile struct {
 	Nick     string                     `json:"nick,omitzero"`
 	FaceURL  string                     `json:"face,omitzero"`
 	Created  int64                      `json:"ctime"`          // Unix seconds
+	Changed  int64                      `json:"mtime,omitzero"` // Unix seconds; when Nick, FaceURL or Tags were changed last
 	Tags     map[string]json.RawMessage `json:"tags,omitempty"` // all other profile items
 	ValidSig int64                      `json:"valid,omitzero"` // UserSigs issued before it (Unix seconds) are refused: the account was kicked
 	// MutedUntil keeps the account from sending to any group (setnospeaking), C2CMutedUntil

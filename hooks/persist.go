@@ -87,7 +87,7 @@ func (p *Pipeline) write(ctx context.Context, b *batch, again bool) error {
 		return p.store.Apply(ctx, b.write.Mutations...)
 	}
 	if len(b.replaced) > 0 {
-		if err := p.store.Replace(ctx, b.write.Key, b.replaced); err != nil {
+		if err := p.store.Replace(ctx, b.write.Key, b.replaced, b.beside...); err != nil {
 			return err
 		}
 	}

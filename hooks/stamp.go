@@ -23,6 +23,7 @@ type batch struct {
 	upd      *update
 	write    storage.Batch
 	replaced []*group.Message
+	beside   []storage.Mutation // written with them
 	deliver  []Delivery
 
 	uncounted *storage.UncountedSet // with the batch's messages; nil: as before
@@ -237,7 +238,7 @@ func (l *lane) change(u *update) (b *batch) {
 		l.endUpdate(u, err)
 		return nil
 	}
-	b = &batch{group: tx.group, tx: tx, upd: u, replaced: tx.replaced}
+	b = &batch{group: tx.group, tx: tx, upd: u, replaced: tx.replaced, beside: tx.beside}
 	if tx.group == nil {
 		b.write.Mutations = tx.muts
 		for _, it := range tx.items { // nobody is in a group that is not there; inboxes are

@@ -30,6 +30,7 @@ type Tx struct {
 	mutes     map[group.Account]int64
 	muts      []storage.Mutation
 	replaced  []*group.Message
+	beside    []storage.Mutation // written with them
 	items     []txItem
 }
 
@@ -230,6 +231,10 @@ func (tx *Tx) Post(m *group.Message, stored bool) {
 
 // Replace writes a new version of a stored message: a tombstone or a modified one.
 func (tx *Tx) Replace(m *group.Message) { tx.replaced = append(tx.replaced, m) }
+
+// ReplaceWith adds records that are written at once with the new versions of messages. (What
+// Write adds follows them.)
+func (tx *Tx) ReplaceWith(muts ...storage.Mutation) { tx.beside = append(tx.beside, muts...) }
 
 // Event tells the group's online members (or those in e.To).
 func (tx *Tx) Event(e Event) {

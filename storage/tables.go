@@ -31,6 +31,11 @@ var (
 	Sends = Table[SendMark]{"sends"}
 	// Uncounted: {group}. Which SEQs do not count as unread, all in one record. Lane.
 	Uncounted = Table[UncountedSet]{"uncounted"}
+	// Changes: {group}. The latest changes of messages that were stored already, all in one record. Lane.
+	Changes = Table[ChangeSet]{"changes"}
+	// Departures: {account}{id}. How the account's last membership in the group ended; removed by
+	// the janitor when it is old. Lane and janitor.
+	Departures = Table[Departure]{"departures"}
 	// Rooms: {group}. The end of the block of SEQs that is reserved for a group type that stores no messages. Lane.
 	Rooms = Table[Reserved]{"rooms"}
 	// Trash: {group}. Lives of groups that were destroyed and whose records are yet to be removed. Lane; removed by the janitor.
@@ -155,7 +160,8 @@ type Day struct {
 type Trashed struct {
 	ID          group.ID          `json:"id"`
 	Incarnation group.Incarnation `json:"inc"`
-	Time        int64             `json:"time"` // Unix seconds of the destruction
+	Time        int64             `json:"time"`          // Unix seconds of the destruction
+	Gone        Departure         `json:"gone,omitzero"` // of each member
 }
 
 // A Life is the last incarnation that a group id had.

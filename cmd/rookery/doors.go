@@ -73,7 +73,7 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	n.metrics.MustRegister(n.commands)
 	n.broker.Use(n.pipeline, n.rpc, n.stateChanged)
 	n.broker.UseLapse(n.commands.Lapsed)
-	n.work("janitor", command.NewJanitor(n.store, n.pipeline, n.log).Run)
+	n.work("janitor", command.NewJanitor(n.store, n.pipeline, n.cfg.Roaming.Retention, n.log).Run)
 	return nil
 }
 

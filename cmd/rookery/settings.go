@@ -195,6 +195,7 @@ func commandConfig(cfg *configs.Config) command.Config {
 		GroupsPerUser:    g.PerUser,
 		MaxMembers:       func(t group.Type) int { return groupType(cfg, t).MaxMembers },
 		RecallWindow:     g.RecallWindow,
+		ChangesKept:      cfg.Roaming.Changes,
 		BodyLimit:        int(cfg.Limits.MessageSize),
 		AnswerSize:       int(cfg.REST.AnswerSize),
 	}
