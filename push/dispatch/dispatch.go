@@ -63,7 +63,7 @@ type Config struct {
 	// CollapseAfter is how many messages of a group are pushed one by one within
 	// CollapseInterval; of those that come faster only the newest is pushed, once in an
 	// interval, and takes the place of the older ones on the device. Messages that mention
-	// somebody, are directed or High are always pushed by themselves. Zero means 3; negative: never collapse.
+	// somebody, are directed or High are always pushed by themselves. Zero means 10; negative: never collapse.
 	CollapseAfter int
 	// CollapseInterval is explained above. Zero means 10 s.
 	CollapseInterval time.Duration
@@ -99,7 +99,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Deadline = cmp.Or(c.Deadline, 10*time.Minute)
 	c.QueueEntries = cmp.Or(c.QueueEntries, 1_000_000)
-	c.CollapseAfter = cmp.Or(c.CollapseAfter, 3)
+	c.CollapseAfter = cmp.Or(c.CollapseAfter, 10)
 	c.CollapseInterval = cmp.Or(c.CollapseInterval, 10*time.Second)
 	c.DevicesPerUser = cmp.Or(c.DevicesPerUser, 10)
 	c.TokenBytes = cmp.Or(c.TokenBytes, 256)

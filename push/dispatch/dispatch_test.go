@@ -243,7 +243,7 @@ func TestRefusedAsBuilt(t *testing.T) {
 func TestCollapse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := android("v")
-		w := newWorld(t, memory(), Config{}, v)
+		w := newWorld(t, memory(), Config{CollapseAfter: 3}, v)
 		w.addGroup(testGroup("g", group.Public), names(2)...)
 		w.addGroup(testGroup("calm", group.Public), names(2)...)
 		w.register("user000001", "phone", "v", "t1")
