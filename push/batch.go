@@ -54,6 +54,7 @@ func sendBatches(ctx context.Context, devices []Device, size, parallel int,
 				r.Code = vendorWord(r.Code, part[i].Token)
 				r.VendorID = vendorWord(r.VendorID, part[i].Token)
 				results[place[start+i]] = r
+				ReportProgress(ctx, part[i].Token, r)
 			}
 		}
 		if len(unique) <= size {

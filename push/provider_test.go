@@ -281,3 +281,29 @@ func newCancelled(t *testing.T) (context.Context, context.CancelFunc) {
 	cancel()
 	return ctx, cancel
 }
+
+// TestProgress: a device's result is told while another device of the same Send has none.
+func TestProgress(t *testing.T) {
+	for _, vendor := range vendors {
+		if vendor != VendorAPNs && vendor != VendorFCM { // the others take all devices in one call
+			continue
+		}
+		rig := newRig(t, vendor, pushtest.Options{}, HTTPConfig{Timeout: time.Minute})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		told := make(chan Result, 2)
+		ctx = WithProgress(ctx, func(token Token, r Result) {
+			if token == NewToken("ok-1") {
+				told <- r
+				cancel() // nobody waits for the other one
+			}
+		})
+		results := rig.provider.Send(ctx, plainNotification(), devices("ok-1", "hang-2"))
+		if len(told) != 1 || (<-told).Outcome != Accepted || results[0].Outcome != Accepted {
+			t.Errorf("%s: the first device's result was not told", vendor)
+		}
+		if !errors.Is(results[1].Err, context.Canceled) {
+			t.Errorf("%s: %+v, want that it was cancelled by the progress", vendor, results[1])
+		}
+	}
+}

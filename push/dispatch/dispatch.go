@@ -73,7 +73,8 @@ type Config struct {
 	TokenBytes int
 	// PageSize is how many members are looked at before the progress is written. Zero means 1,000.
 	PageSize int
-	// Sends bounds the calls of Provider.Send under way for each provider app. Zero means 128.
+	// Sends bounds the calls of Provider.Send under way, or not recorded yet, for each provider
+	// app. Zero means 256.
 	Sends int
 	// Devices bounds the devices in them together: what may be pushed to twice when the process
 	// dies. Two of the vendor's batches always fit. Zero means 1,024.
@@ -104,7 +105,7 @@ func (c Config) withDefaults() Config {
 	c.DevicesPerUser = cmp.Or(c.DevicesPerUser, 10)
 	c.TokenBytes = cmp.Or(c.TokenBytes, 256)
 	c.PageSize = cmp.Or(c.PageSize, 1000)
-	c.Sends = cmp.Or(c.Sends, 128)
+	c.Sends = cmp.Or(c.Sends, 256)
 	c.Devices = cmp.Or(c.Devices, 1024)
 	c.Poll = cmp.Or(c.Poll, time.Second)
 	c.Lease = cmp.Or(c.Lease, 30*time.Second)

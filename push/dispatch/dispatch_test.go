@@ -533,6 +533,81 @@ func restart(t *testing.T, after int, wrote bool) (fired bool) {
 	return fired
 }
 
+// TestSlowAnswerAtDeath: the process dies while one device of a task waits for its answer. The
+// others have been answered before; they are not pushed to again.
+func TestSlowAnswerAtDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory()
+		v := ios("v")
+		slow := true
+		v.answer = func(ctx context.Context, _ *push.Notification, token string) push.Result {
+			switch {
+			case token == "t-user000002":
+				return push.Result{Outcome: push.Retryable}
+			case token == "t-user000009" && slow:
+				slow = false
+				<-ctx.Done()
+			}
+			return push.Result{Outcome: push.Accepted}
+		}
+		dying := &mortal{Store: store, after: 1 << 30, died: make(chan struct{})}
+		w := newWorld(t, dying, Config{Grace: time.Millisecond}, v)
+		members := names(10)
+		w.addGroup(testGroup("g", group.Public), members...)
+		for _, m := range members {
+			w.register(m.Account, "phone", "v", "t-"+string(m.Account))
+		}
+		stop := w.run(w.d)
+		w.send(message("g", "ann", "hello"))
+		time.Sleep(time.Second)
+		dying.mu.Lock()
+		dying.dead = true
+		dying.mu.Unlock()
+		stop()
+
+		w.store = store
+		w.d = w.dispatcher(w.cfg)
+		defer w.run(w.d)()
+		time.Sleep(time.Second)
+		want := each("t-user000000", "t-user000001", "t-user000003", "t-user000004", "t-user000005", "t-user000006", "t-user000007", "t-user000008")
+		want["t-user000002"], want["t-user000009"] = 2, 2 // was to be tried again; had no answer
+		got := v.counts()
+		got["t-user000002"] = min(got["t-user000002"], 2)
+		if !maps.Equal(got, want) {
+			t.Errorf("pushed to %v, want %v", got, want)
+		}
+	})
+}
+
+// TestStoreStallsBeforeDeath: while no end can be recorded, no more is sent than may be pushed to
+// twice.
+func TestStoreStallsBeforeDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := android("v")
+		v.batch = 1
+		dying := &mortal{Store: memory(), after: 1 << 30, died: make(chan struct{})}
+		v.answer = func(context.Context, *push.Notification, string) push.Result {
+			dying.mu.Lock()
+			defer dying.mu.Unlock()
+			dying.dead = true
+			return push.Result{Outcome: push.Accepted}
+		}
+		w := newWorld(t, dying, Config{Grace: time.Millisecond, Devices: 10}, v)
+		members := names(100)
+		w.addGroup(testGroup("g", group.Public), members...)
+		for _, m := range members {
+			w.register(m.Account, "phone", "v", "t-"+string(m.Account))
+		}
+		stop := w.run(w.d)
+		w.send(message("g", "ann", "hello"))
+		time.Sleep(time.Minute)
+		stop()
+		if n := len(v.counts()); n != 10 {
+			t.Errorf("%d devices were pushed to, want 10", n)
+		}
+	})
+}
+
 // TestSharedQueue: two workers share a queue, and one takes over what the other leaves.
 func TestSharedQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

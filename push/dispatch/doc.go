@@ -8,9 +8,9 @@
 //
 // What is durable at each step: the job with the message; the tasks of a page with the job's
 // progress; the end of a task (or what is left of it, to be tried again) after the vendor has
-// answered. So no device is missed when the process dies, and one is pushed to twice only
-// where the vendor's answer was lost or had not been recorded yet: at most the calls that were
-// under way. Such a push carries the same replace key, so that the device shows it once.
+// answered; the end of some of its devices while the others wait for an answer. So no device is
+// missed when the process dies, and one is pushed to twice only where the vendor's answer was
+// lost or had not been recorded yet: at most the calls that were under way. Such a push carries the same replace key, so that the device shows it once.
 //
 // Bounds: the queue holds Config.QueueEntries; past it the oldest entries that are not of High
 // messages are dropped first, then the oldest of all. A push is dropped when its message is

@@ -213,7 +213,6 @@ func (l *line) next(now time.Time) (*task, time.Duration) {
 			}
 			heap.Pop(&l.ready)
 			t.over = true
-			l.sends++
 			return t, 0
 		case now.Before(t.due):
 			return nil, min(wait, t.due.Sub(now))
@@ -245,14 +244,11 @@ func (l *line) expired(t *task, now time.Time) bool { return !now.Before(l.deadl
 // work sends a task and has its end recorded.
 func (l *line) work(ctx context.Context, t *task) {
 	if t.over {
-		l.leave(0)
 		l.d.metrics.dropped.WithLabelValues(dropDeadline).Add(float64(len(t.row.Targets)))
 		l.record(ctx, t, nil, time.Time{})
 		return
 	}
-	n := len(t.row.Targets)
 	left, again, err := l.send(ctx, t)
-	l.leave(n)
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
@@ -266,19 +262,22 @@ func (l *line) work(ctx context.Context, t *task) {
 	}
 }
 
-// leave gives back the place of a send of n devices.
-func (l *line) leave(n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// leave gives back the task's place among the sends; l.mu is held. What was sent keeps it until
+// the end is recorded: a store that is slow must not let more and more be sent that a death of
+// the process would repeat.
+func (l *line) leave(t *task) {
+	if t.over {
+		return
+	}
 	l.sends--
-	l.devices -= n
-	wake(l.wake)
+	l.devices -= len(t.row.Targets)
 }
 
 // putBack makes a task wait in memory until then.
 func (l *line) putBack(t *task, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.leave(t)
 	t.due = due
 	heap.Push(&l.ready, t)
 	t.part.end()
@@ -296,7 +295,9 @@ func (l *line) record(ctx context.Context, t *task, left *storage.PushTask, agai
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		defer t.part.end()
+		l.leave(t)
 		l.drop(t)
+		wake(l.wake)
 		if !durable { // the worker ends; the store still has the task
 			return
 		}
@@ -307,7 +308,6 @@ func (l *line) record(ctx context.Context, t *task, left *storage.PushTask, agai
 			delete(l.gone, t.key)
 			l.add(t.key, t.part, left)
 		}
-		wake(l.wake)
 	}
 	if left != nil && !t.part.held() {
 		done(false) // another worker may be through with it
@@ -361,7 +361,9 @@ func (l *line) send(ctx context.Context, t *task) (left *storage.PushTask, again
 		}
 		return t.row, minTime(now.Add(wait), l.deadline(t)), nil
 	}
-	results := l.provider.Send(ctx, n, devices)
+	following, stop := l.follow(ctx, t, found)
+	results := l.provider.Send(following, n, devices)
+	stop()
 	d.metrics.latency.WithLabelValues(l.name).Observe(time.Since(now).Seconds())
 	left, again = l.judge(ctx, t, found, results, class)
 	d.report(l, note, found, results)

@@ -69,6 +69,7 @@ func (v *vendor) Send(ctx context.Context, n *push.Notification, devices []push.
 	if v.answer != nil {
 		for i, d := range devices {
 			results[i] = v.answer(ctx, n, d.Token.Reveal())
+			push.ReportProgress(ctx, d.Token, results[i])
 		}
 	}
 	return results
