@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,7 +19,7 @@ type fullForm struct {
 	MsgBody                 json.RawMessage `json:"MsgBody" type:"array" wire:"required"`
 	Random                  *uint32         `json:"Random"`
 	MsgPriority             string          `json:"MsgPriority"`
-	CloudCustomData         string          `json:"CloudCustomData"`
+	CloudCustomData         string          `json:"CloudCustomData" wire:"text"`
 	OfflinePushInfo         json.RawMessage `json:"OfflinePushInfo" type:"object"`
 	GroupAtInfo             []atInfo        `json:"GroupAtInfo"`
 	ToAccount               []string        `json:"To_Account" wire:"account"`
@@ -34,30 +33,60 @@ type atInfo struct {
 	Account string `json:"GroupAt_Account" wire:"account"`
 }
 
-var msgBodyMember = []byte(`"MsgBody"`)
-
 // readPayload fills d with what a client published. It tries, in this order: the full form,
 // text, other bytes. prop returns a user property of the PUBLISH, "" if there is none; they
 // count where the payload has no place for them.
 func readPayload(d *hooks.Draft, payload []byte, prop func(string) string) *group.Error {
 	if !utf8.Valid(payload) {
-		d.Body = group.CustomBody(base64.StdEncoding.EncodeToString(payload), "base64")
+		d.Body, d.Canonical = group.CustomBody(base64.StdEncoding.EncodeToString(payload), "base64"), true
 		return readProperties(d, prop)
 	}
-	if bytes.Contains(payload, msgBodyMember) {
+	if namesBody(payload) {
 		var f fullForm
 		err := wire.Unmarshal(payload, &f)
 		if err == nil {
 			return f.fill(d)
 		}
-		// Not an object, or one without a MsgBody, is text; one with a mistake is not.
-		field, mistake := errors.AsType[*wire.FieldError](err)
-		if mistake && (field.Kind != wire.KindRequired || field.Path != "MsgBody") {
+		if hasBody(payload) { // the full form with a mistake
 			return group.Errorf(group.CodeBadParameter, "%s", strings.TrimPrefix(err.Error(), "wire: "))
 		}
 	}
-	d.Body = group.TextBody(string(payload))
+	d.Body, d.Canonical = group.TextBody(string(payload)), true
 	return readProperties(d, prop)
+}
+
+// bodyMember is the name that makes an object the full form, in any case, as in the REST API.
+var bodyMember = []byte(`MsgBody"`)
+
+// namesBody reports whether payload may be an object with a MsgBody. Most text is not.
+func namesBody(payload []byte) bool {
+	rest := bytes.TrimLeft(payload, " \t\r\n")
+	if len(rest) == 0 || rest[0] != '{' {
+		return false
+	}
+	for {
+		quote := bytes.IndexByte(rest, '"')
+		if quote < 0 {
+			return false
+		}
+		if rest = rest[quote+1:]; len(rest) >= len(bodyMember) && bytes.EqualFold(rest[:len(bodyMember)], bodyMember) {
+			return true
+		}
+	}
+}
+
+// hasBody reports whether payload is a JSON object that has a MsgBody, whatever its value.
+func hasBody(payload []byte) bool {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(payload, &members) != nil {
+		return false
+	}
+	for name := range members {
+		if strings.EqualFold(name, "MsgBody") {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *fullForm) fill(d *hooks.Draft) *group.Error {
@@ -70,6 +99,9 @@ func (f *fullForm) fill(d *hooks.Draft) *group.Error {
 		d.Random, d.HasRandom = *f.Random, true
 	}
 	for _, at := range f.GroupAtInfo {
+		if at.All == 0 && at.Account == "" {
+			return group.Errorf(group.CodeBadParameter, "GroupAtInfo: an entry names nobody")
+		}
 		d.Mentions = append(d.Mentions, group.Mention{All: at.All != 0, Account: group.Account(at.Account)})
 	}
 	for _, a := range f.ToAccount {

@@ -108,22 +108,43 @@ func (b *Body) Only(types ...ElementType) bool {
 	return true
 }
 
-// TextBody returns the body of a message that is plain text.
+// TextBody returns the body of a message that is plain text, in its canonical form.
 func TextBody(text string) json.RawMessage {
-	return oneElement(TextElem, map[string]string{"Text": text})
+	const before, after = `[{"MsgType":"TIMTextElem","MsgContent":{"Text":`, `}}]`
+	b := append(make([]byte, 0, len(before)+len(text)+len(text)/8+2+len(after)), before...)
+	return append(appendQuoted(b, text), after...)
 }
 
-// CustomBody returns the body of a message that is one custom element.
+// CustomBody returns the body of a message that is one custom element, in its canonical form.
 func CustomBody(data, ext string) json.RawMessage {
-	return oneElement(CustomElem, map[string]string{"Data": data, "Ext": ext})
+	b := append(make([]byte, 0, 80+len(data)+len(ext)), `[{"MsgType":"TIMCustomElem","MsgContent":{"Data":`...)
+	b = append(appendQuoted(b, data), `,"Ext":`...)
+	return append(appendQuoted(b, ext), `}}]`...)
 }
 
-func oneElement(t ElementType, content map[string]string) json.RawMessage {
-	b, _ := json.Marshal([]any{struct {
-		MsgType    string
-		MsgContent map[string]string
-	}{t.String(), content}}) // strings always marshal
-	return b
+// appendQuoted appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
+func appendQuoted(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	s = strings.ToValidUTF8(s, "\ufffd")
+	b = append(b, '"')
+	start := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(append(b, s[start:i]...), '\\')
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, c)
+		case '\n':
+			b = append(b, 'n')
+		default:
+			b = append(b, 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	return append(append(b, s[start:]...), '"')
 }
 
 // A memberKind is what a known member of MsgContent must be.

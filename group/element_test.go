@@ -130,14 +130,26 @@ func TestParseBodyBoundsCanonicalForm(t *testing.T) {
 	}
 }
 
-func TestMadeBodiesParse(t *testing.T) {
-	for _, raw := range []json.RawMessage{TextBody("<a>\x00\"é"), CustomBody("data", "base64")} {
-		if _, err := ParseBody(raw, 0); err != nil {
-			t.Errorf("ParseBody(%s): %v", raw, err)
+// TestMadeBodiesAreCanonical wants what ParseBody would make of them, since nobody parses them.
+func TestMadeBodiesAreCanonical(t *testing.T) {
+	for _, text := range []string{"", "hi", "<a> & \x00\x1f\"\\\n\t\u2028 é 😀", "a\xffb", "\xff"} {
+		for _, raw := range []json.RawMessage{TextBody(text), CustomBody(text, text)} {
+			body, err := ParseBody(raw, 0)
+			if err != nil || !bytes.Equal(body.Raw, raw) {
+				t.Errorf("ParseBody(%s) = %s, %v; want it as it is", raw, body.Raw, err)
+			}
+			var elements []struct{ MsgContent map[string]string }
+			want := strings.ToValidUTF8(text, "\ufffd")
+			if err := json.Unmarshal(raw, &elements); err != nil {
+				t.Errorf("%s: %v", raw, err)
+				continue
+			}
+			for key, got := range elements[0].MsgContent {
+				if got != want {
+					t.Errorf("%s: %s says %q, want %q", raw, key, got, want)
+				}
+			}
 		}
-	}
-	if body, _ := ParseBody(TextBody("a\xffb"), 0); body.PushText() != "a\ufffdb" {
-		t.Errorf("PushText = %q", body.PushText())
 	}
 }
 

@@ -30,6 +30,7 @@ type Draft struct {
 	Priority        group.Priority // zero: Normal
 	Flags           group.Flags
 	Body            json.RawMessage // a JSON array of elements, compact
+	Canonical       bool            // Body is as group.ParseBody would make it, and need not be parsed
 	CloudCustomData string
 	OfflinePush     json.RawMessage
 	Mentions        []group.Mention

@@ -302,7 +302,7 @@ func (l *lane) judged(j *judged) {
 		l.end(s, Outcome{Dropped: true})
 	default:
 		if v.Body != nil {
-			s.draft.Body = v.Body
+			s.draft.Body, s.draft.Canonical = v.Body, false
 		}
 		if v.CloudCustomData != nil {
 			s.draft.CloudCustomData = *v.CloudCustomData

@@ -186,6 +186,9 @@ func TestRefusals(t *testing.T) {
 	bad.Group = "with\ttab"
 	b.wantCode(bad, group.CodeBadGroupID)
 	b.wantCode(draft("bob", 1, strings.Repeat("x", 300)), group.CodeMessageTooLong)
+	made := draft("bob", 1, "")
+	made.Body, made.Canonical = group.TextBody(strings.Repeat("x", 300)), true
+	b.wantCode(made, group.CodeMessageTooLong)
 	admin := draft("carol", 1, "by rest")
 	admin.ByAdmin, admin.Operator = true, "administrator"
 	b.mustSend(admin)
@@ -194,6 +197,35 @@ func TestRefusals(t *testing.T) {
 	b.wantCode(ghost, group.CodeNoAccount)
 	if got := b.stored(g1); !slices.Equal(got, []string{"1:by rest"}) {
 		t.Errorf("stored %v", got)
+	}
+}
+
+// rewriter is a before-callback that replaces the body.
+type rewriter string
+
+func (rewriter) Due(*group.Group, *hooks.Draft) bool { return true }
+
+func (r rewriter) BeforeSend(context.Context, *group.Group, *hooks.Draft) hooks.Verdict {
+	return hooks.Verdict{Body: json.RawMessage(r)}
+}
+
+// TestARewrittenBodyIsParsed has the app replace a body that needed no parsing.
+func TestARewrittenBodyIsParsed(t *testing.T) {
+	for answer, code := range map[string]int{
+		`[{"MsgType":"TIMNoElem","MsgContent":{}}]`:                                               group.CodeBadParameter,
+		`[{"MsgType":"TIMTextElem","MsgContent":{"Text":"` + strings.Repeat("x", 300) + `"}}]`:    group.CodeMessageTooLong,
+		` [ { "MsgType":"TIMTextElem", "MsgContent":{"Text":"` + strings.Repeat("x", 10) + `"}}]`: 0,
+	} {
+		b := newBench(t, hooks.Config{BodyLimit: 200})
+		b.UseBeforeSend(rewriter(answer))
+		d := draft("bob", 1, "")
+		d.Body, d.Canonical = group.TextBody("hi"), true
+		if code != 0 {
+			b.wantCode(d, code)
+		} else if b.mustSend(d); string(d.Body) != string(group.TextBody(strings.Repeat("x", 10))) {
+			t.Errorf("stored %s", d.Body)
+		}
+		b.close()
 	}
 }
 

@@ -40,11 +40,17 @@ func (p *Pipeline) validateBody(d *Draft) error {
 	if left <= 0 {
 		return group.Errorf(group.CodeMessageTooLong, "CloudCustomData of %d bytes leaves nothing of the %d that a message may have", len(d.CloudCustomData), p.cfg.BodyLimit)
 	}
+	if d.Canonical {
+		if len(d.Body) > left {
+			return group.Errorf(group.CodeMessageTooLong, "MsgBody has %d bytes, more than %d", len(d.Body), left)
+		}
+		return nil
+	}
 	body, err := group.ParseBody(d.Body, left)
 	if err != nil {
 		return err
 	}
-	d.Body = body.Raw
+	d.Body, d.Canonical = body.Raw, true
 	return nil
 }
 
