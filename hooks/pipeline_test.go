@@ -229,6 +229,23 @@ func TestARewrittenBodyIsParsed(t *testing.T) {
 	}
 }
 
+// TestNoUnreadNeedsCounting: what is never counted can't be left out of the count.
+func TestNoUnreadNeedsCounting(t *testing.T) {
+	b := newBench(t, hooks.Config{})
+	defer b.close()
+	for _, typ := range group.Types {
+		id := group.ID("in " + typ.String())
+		b.create(id, typ, "alice", "bob")
+		d := draft("alice", 1, "hi")
+		d.Group, d.Flags = id, group.NoUnread
+		if typ.Rules().CountsUnread {
+			b.mustSend(d)
+		} else {
+			b.wantCode(d, group.CodeBadParameter)
+		}
+	}
+}
+
 func TestADuplicateIsTheFirstOneAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, hooks.Config{})

@@ -60,8 +60,10 @@ func validateFor(g *group.Group, d *Draft) *group.Error {
 	switch {
 	case len(d.To) > 0 && !r.DirectedMessages:
 		return group.Errorf(group.CodeBadParameter, "To_Account is not for groups of type %s", g.Type)
-	case d.Flags.Any(group.OnlineOnly|group.NoUnread) && g.Type == group.AVChatRoom:
-		return group.Errorf(group.CodeBadParameter, "OnlineOnlyFlag and NoUnread are not for groups of type %s", g.Type)
+	case d.Flags.Any(group.OnlineOnly) && g.Type == group.AVChatRoom:
+		return group.Errorf(group.CodeBadParameter, "OnlineOnlyFlag is not for groups of type %s", g.Type)
+	case d.Flags.Any(group.NoUnread) && !r.CountsUnread:
+		return group.Errorf(group.CodeBadParameter, "NoUnread is not for groups of type %s, which count nothing as unread", g.Type)
 	}
 	if g.Type == group.AVChatRoom {
 		for _, m := range d.Mentions {
