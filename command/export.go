@@ -348,7 +348,7 @@ func (e *env) getHistoryFile(_ context.Context, call *Call, r *historyFileReques
 		location = e.exporter.cfg.Location
 	}
 	hour, err := time.ParseInLocation(hourLayout, r.Hour, location)
-	if err != nil {
+	if err != nil || len(r.Hour) != len(hourLayout) { // an hour of one digit would do for Parse
 		return nil, group.Errorf(codeHistoryParameter, "MsgTime must be YYYYMMDDHH")
 	}
 	none := group.Errorf(codeHistoryNone, "there is no file for that hour, or not yet")

@@ -77,7 +77,7 @@ func TestHistoryExport(t *testing.T) {
 	for _, test := range []struct {
 		chat, hour string
 		code       int
-	}{{"Group", "2020010100", 1004}, {"Group", "20200101", 1002}, {"Room", label, 1002}, {"C2C", label, 1004}} {
+	}{{"Group", "2020010100", 1004}, {"Group", "20200101", 1002}, {"Group", "202001011", 1002}, {"Room", label, 1002}, {"C2C", label, 1004}} {
 		if a := ask(test.chat, test.hour); a.ErrorCode != test.code {
 			t.Errorf("%s %s: %+v, want code %d", test.chat, test.hour, a, test.code)
 		}

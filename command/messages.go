@@ -59,14 +59,14 @@ func (e *env) sendMessage(ctx context.Context, call *Call, r *sendRequest) (*sen
 	if out.Restricted {
 		resp.Reason = "MsgFreqCtrl"
 	}
+	if resp.Time == 0 { // it is nowhere; the answer has the server's time all the same
+		resp.Time = nowUnix()
+	}
 	return resp, nil
 }
 
 // draft turns a request into what the pipeline takes.
 func (e *env) draft(call *Call, r *sendRequest) (*hooks.Draft, error) {
-	if r.TopicID != "" {
-		return nil, group.Errorf(codeNoTopics, "topics are not offered")
-	}
 	d := &hooks.Draft{
 		Group: r.GroupID, From: call.Caller, Operator: call.Caller, ByAdmin: call.Admin, Origin: call.origin(), Body: r.Body,
 		CloudCustomData: r.Cloud, OfflinePush: r.OfflinePush, To: r.To,

@@ -194,6 +194,9 @@ type deleteBySenderRequest struct {
 const maxDeletedBack = 1000
 
 func (e *env) deleteBySender(ctx context.Context, call *Call, r *deleteBySenderRequest) (*ok, error) {
+	if r.Sender == "" {
+		return nil, badParameter("Sender_Account is empty")
+	}
 	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
 		if !g.Type.Rules().StoresMessages {
 			return nil
@@ -217,6 +220,9 @@ type clearRequest struct {
 }
 
 func (e *env) clearMessages(ctx context.Context, _ *Call, r *clearRequest) (*ok, error) {
+	if r.Seq < 0 {
+		return nil, badParameter("MsgSeq is negative")
+	}
 	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
 		tail := tx.Head().Tail
 		switch {
@@ -224,7 +230,7 @@ func (e *env) clearMessages(ctx context.Context, _ *Call, r *clearRequest) (*ok,
 			return group.Errorf(group.CodeNoDeletionInRoom, "groups of type %s keep no messages", g.Type)
 		case g.Type == group.Community:
 			return notPermitted("messages of communities can't be cleared")
-		case r.Seq < 0 || r.Seq > tail:
+		case r.Seq > tail:
 			return group.Errorf(group.CodeRangeTooLarge, "the group's last MsgSeq is %d", tail)
 		}
 		to := r.Seq
@@ -310,7 +316,8 @@ func (e *env) modifyMessage(ctx context.Context, call *Call, r *modifyRequest) (
 
 // newBody validates the body of modify_group_msg, nil if none is given, in the codes of its service.
 func (e *env) newBody(r *modifyRequest) (json.RawMessage, error) {
-	if len(r.Body) == 0 {
+	switch string(r.Body) {
+	case "", "[]", `""`, "0": // not given
 		if r.Cloud == "" {
 			return nil, group.Errorf(codeBodyMalformed, "MsgBody and CloudCustomData are both missing")
 		}

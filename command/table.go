@@ -62,6 +62,7 @@ type Command struct {
 
 	codes  codes
 	group  []int // the index of the request's field GroupID; nil: none
+	topic  []int // and of TopicID
 	handle func(ctx context.Context, call *Call, body []byte) (resp any, groupID string, err error)
 }
 
@@ -95,6 +96,9 @@ func register[Req, Resp any](t *Table, c Command, h handler[Req, Resp]) {
 	if f, ok := c.Request.FieldByName("GroupID"); ok && f.Type.Kind() == reflect.String {
 		c.group = f.Index
 	}
+	if f, ok := c.Request.FieldByName("TopicID"); ok {
+		c.topic = f.Index
+	}
 	c.handle = func(ctx context.Context, call *Call, body []byte) (any, string, error) {
 		req := new(Req)
 		if err := wire.Unmarshal(body, req); err != nil {
@@ -103,6 +107,9 @@ func register[Req, Resp any](t *Table, c Command, h handler[Req, Resp]) {
 		id := ""
 		if c.group != nil {
 			id = reflect.ValueOf(req).Elem().FieldByIndex(c.group).String()
+		}
+		if c.topic != nil && reflect.ValueOf(req).Elem().FieldByIndex(c.topic).String() != "" {
+			return nil, id, group.Errorf(codeNoTopics, "topics are not offered") // the group itself is not meant
 		}
 		resp, err := h(ctx, call, req)
 		if resp == nil {
