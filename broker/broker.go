@@ -23,6 +23,7 @@ type Broker struct {
 	store     storage.Records
 	history   history // nil: sessions end with their connections
 	durables  durables
+	wills     delayedWills
 	replays   chan struct{} // a token for each session that reads history now
 	verifier  verifier
 	submitter submitter
@@ -67,6 +68,7 @@ func New(cfg Config, store storage.Records, v verifier, log *slog.Logger) (*Brok
 		b.history = h
 	}
 	b.durables.held = make(map[deviceKey]*hold)
+	b.wills.of = make(map[deviceKey]*delayedWill)
 	b.replays = make(chan struct{}, maxReplays)
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.flusher = newFlusher(b.metrics)
@@ -176,6 +178,7 @@ func (b *Broker) Run(ctx context.Context) error {
 
 func (b *Broker) shutdown() {
 	b.closeDoors()
+	b.endDelays()
 	b.draining.Store(true)
 	if b.pending.Load() > 0 {
 		select {

@@ -189,10 +189,8 @@ func (b *Broker) leave(c *conn) {
 func (b *Broker) endSession(s *session) {
 	b.metrics.sessions.Add(-1)
 	s.detach()
+	b.leaveWill(s) // before the session may be resumed
 	b.closeSession(s)
-	if s.conn.cause != endShutdown {
-		b.sendWill(s)
-	}
 	b.registry.release(s.user)
 	b.sessionEnded(s)
 }

@@ -128,6 +128,7 @@ func (b *Broker) openSession(ctx context.Context, s *session, pk *packets.Packet
 		b.log.Warn("session not loaded", "account", string(s.account()), "client", s.device, "err", err)
 		return refuse(codeUnavailable, 3, codeLoginTimeout, "the store does not answer, try again")
 	}
+	b.resumed(key, d != nil && d.present)
 	if d == nil {
 		b.durables.release(key)
 		return nil
@@ -232,7 +233,11 @@ func (b *Broker) makeRoom(ctx context.Context, a group.Account) (bool, error) {
 	if oldest == "" {
 		return false, nil
 	}
-	return true, b.store.Apply(ctx, deletions(a, oldest)...)
+	if err := b.store.Apply(ctx, deletions(a, oldest)...); err != nil {
+		return false, err
+	}
+	b.resumed(deviceKey{a, oldest}, false)
+	return true, nil
 }
 
 // closeSession lets go of the session when its connection has ended.
