@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/group"
-	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage"
 )
 
@@ -66,15 +65,7 @@ func (e *env) modifyGroup(ctx context.Context, call *Call, r *modifyGroupRequest
 		return nil, badParameter("From_Account is no UserID")
 	}
 	call = call.operator(r.From)
-	shown, err := e.shown(ctx, []group.Account{call.Caller})
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
-		by, err := roleIn(tx, call)
-		if err != nil {
-			return err
-		}
+	return nil, e.act(ctx, call, r.GroupID, nil, func(s *stage, g *group.Group, by group.Role) error {
 		before := g.Clone()
 		info, settings, err := e.applyChanges(g, r)
 		if err != nil {
@@ -93,8 +84,8 @@ func (e *env) modifyGroup(ctx context.Context, call *Call, r *modifyGroupRequest
 		if !info && !settings {
 			return nil
 		}
-		tx.Save()
-		return e.tellChanges(&stage{Tx: tx, e: e, call: call, shown: shown}, before, g)
+		s.Save()
+		return e.tellChanges(s, before, g)
 	})
 }
 
@@ -218,26 +209,18 @@ func (e *env) modifyMember(ctx context.Context, call *Call, r *modifyMemberReque
 	if r.MuteTime == nil && r.MuteOld != 0 {
 		r.MuteTime = &r.MuteOld
 	}
-	shown, err := e.shown(ctx, []group.Account{call.Caller, r.Account})
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
+	return nil, e.act(ctx, call, r.GroupID, []group.Account{r.Account}, func(s *stage, g *group.Group, by group.Role) error {
 		if !g.Type.Rules().StoresMembers {
 			return notPermitted("groups of type %s keep nothing of their members", g.Type)
 		}
-		by, err := roleIn(tx, call)
-		if err != nil {
-			return err
-		}
-		m, err := tx.Member(r.Account)
+		m, err := s.Member(r.Account)
 		if err != nil {
 			return err
 		}
 		if m == nil {
 			return notPermitted("%.40q is not a member of the group", r.Account)
 		}
-		c := memberChange{stage: &stage{Tx: tx, e: e, call: call, shown: shown}, by: by, before: m, now: m.Clone(), r: r}
+		c := memberChange{stage: s, by: by, before: m, now: m.Clone(), r: r}
 		if receive != group.DefaultReceive {
 			c.now.Receive = receive
 		}
@@ -374,20 +357,12 @@ func (e *env) mute(ctx context.Context, call *Call, r *muteRequest) (*ok, error)
 			return nil, badParameter("Members_Account has an entry that is no UserID")
 		}
 	}
-	shown, err := e.shown(ctx, []group.Account{call.Caller})
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
-		by, err := roleIn(tx, call)
-		if err != nil {
-			return err
-		}
+	return nil, e.act(ctx, call, r.GroupID, nil, func(s *stage, g *group.Group, by group.Role) error {
 		if err := allowed(g, group.Mute, by, group.OrdinaryMember); err != nil {
 			return err
 		}
 		for _, a := range accounts {
-			m, err := tx.Member(a)
+			m, err := s.Member(a)
 			if err != nil {
 				return err
 			}
@@ -397,7 +372,7 @@ func (e *env) mute(ctx context.Context, call *Call, r *muteRequest) (*ok, error)
 				}
 			}
 		}
-		return e.muteOne(&stage{Tx: tx, e: e, call: call, shown: shown}, accounts, *r.MuteTime)
+		return e.muteOne(s, accounts, *r.MuteTime)
 	})
 }
 
@@ -467,19 +442,11 @@ func (e *env) changeOwner(ctx context.Context, call *Call, r *changeOwnerRequest
 		return nil, badParameter("From_Account is no UserID")
 	}
 	call = call.operator(r.From)
-	shown, err := e.shown(ctx, []group.Account{call.Caller, r.NewOwner})
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
-		by, err := roleIn(tx, call)
-		if err != nil {
-			return err
-		}
+	return nil, e.act(ctx, call, r.GroupID, []group.Account{r.NewOwner}, func(s *stage, g *group.Group, by group.Role) error {
 		if err := allowed(g, group.ChangeOwner, by, 0); err != nil {
 			return err
 		}
-		next, err := tx.Member(r.NewOwner)
+		next, err := s.Member(r.NewOwner)
 		if err != nil {
 			return err
 		}
@@ -491,24 +458,23 @@ func (e *env) changeOwner(ctx context.Context, call *Call, r *changeOwnerRequest
 		}
 		old := g.Owner
 		if old != "" {
-			m, err := tx.Member(old)
+			m, err := s.Member(old)
 			if err != nil {
 				return err
 			}
 			if m != nil {
 				m.Role = group.OrdinaryMember
-				if err := tx.PutMember(m); err != nil {
+				if err := s.PutMember(m); err != nil {
 					return err
 				}
 			}
 		}
 		next.Role = group.Owner
-		if err := tx.PutMember(next); err != nil {
+		if err := s.PutMember(next); err != nil {
 			return err
 		}
 		g.Owner = r.NewOwner
-		tx.Save()
-		s := &stage{Tx: tx, e: e, call: call, shown: shown}
+		s.Save()
 		if err := s.tip(g.Type.Rules().InfoTip, tip{OpType: tipInfo, NewInfo: &tipNewInfo{Owner: &r.NewOwner}}); err != nil {
 			return err
 		}

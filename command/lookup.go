@@ -54,6 +54,22 @@ func (e *env) update(ctx context.Context, id group.ID, fn func(tx *hooks.Tx, g *
 	})
 }
 
+// act is update for a command of a member: fn gets a stage on which tips show the accounts and
+// the caller, and what the caller may act as.
+func (e *env) act(ctx context.Context, call *Call, id group.ID, accounts []group.Account, fn func(s *stage, g *group.Group, by group.Role) error) error {
+	shown, err := e.shown(ctx, append(slices.Clone(accounts), call.Caller))
+	if err != nil {
+		return err
+	}
+	return e.update(ctx, id, func(tx *hooks.Tx, g *group.Group) error {
+		by, err := roleIn(tx, call)
+		if err != nil {
+			return err
+		}
+		return fn(&stage{Tx: tx, e: e, call: call, shown: shown}, g, by)
+	})
+}
+
 // profiles returns the accounts' profiles, nil where there is no such account. An app admin
 // without one has an empty one.
 func (e *env) profiles(ctx context.Context, accounts []group.Account) ([]*group.Profile, error) {

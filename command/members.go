@@ -293,25 +293,16 @@ func (e *env) deleteMembers(ctx context.Context, call *Call, r *deleteMembersReq
 		return nil, badParameter("MemberToDel_Account is empty")
 	}
 	accounts := distinct(r.Accounts)
-	shown, err := e.shown(ctx, append(slices.Clone(accounts), call.Caller))
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
+	return nil, e.act(ctx, call, r.GroupID, accounts, func(s *stage, g *group.Group, by group.Role) error {
 		if !g.Type.Rules().Removable {
 			return badParameter("members can't be removed from groups of type %s: ban or mute them", g.Type)
-		}
-		s := &stage{Tx: tx, e: e, call: call, shown: shown}
-		by, err := roleIn(tx, call)
-		if err != nil {
-			return err
 		}
 		if err := allowed(g, group.Remove, by, group.OrdinaryMember); err != nil {
 			return err
 		}
 		var gone []group.Account
 		for _, a := range accounts {
-			m, err := tx.Member(a)
+			m, err := s.Member(a)
 			if err != nil {
 				return err
 			}
@@ -329,7 +320,7 @@ func (e *env) deleteMembers(ctx context.Context, call *Call, r *deleteMembersReq
 			if err := s.departed(a, "Left", told); err != nil {
 				return err
 			}
-			if _, err := tx.RemoveMember(a); err != nil {
+			if _, err := s.RemoveMember(a); err != nil {
 				return err
 			}
 			gone = append(gone, a)
@@ -338,7 +329,7 @@ func (e *env) deleteMembers(ctx context.Context, call *Call, r *deleteMembersReq
 			return nil
 		}
 		if r.Silence == 0 {
-			if err := s.tip(g.Type.Rules().JoinTip, tip{OpType: tipRemoved, List: gone, MemberNum: tx.Group().MemberCount, Reason: r.Reason}); err != nil {
+			if err := s.tip(g.Type.Rules().JoinTip, tip{OpType: tipRemoved, List: gone, MemberNum: g.MemberCount, Reason: r.Reason}); err != nil {
 				return err
 			}
 		}

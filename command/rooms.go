@@ -396,25 +396,20 @@ func (e *env) ban(ctx context.Context, call *Call, r *banRequest) (*ok, error) {
 		return nil, badParameter("Description has %d bytes, at most %d are allowed", len(r.Description), maxDescription)
 	}
 	accounts := distinct(r.Accounts)
-	shown, err := e.shown(ctx, append(slices.Clone(accounts), call.Caller))
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
+	return nil, e.act(ctx, call, r.GroupID, accounts, func(s *stage, g *group.Group, _ group.Role) error {
 		if err := isRoom(g); err != nil {
 			return err
 		}
-		s := &stage{Tx: tx, e: e, call: call, shown: shown}
-		until := min(tx.Now().Unix()+int64(r.Duration), group.Forever)
+		until := min(s.Now().Unix()+int64(r.Duration), group.Forever)
 		for _, a := range accounts {
 			if !a.Valid() || a == g.Owner {
 				return badParameter("the owner can't be banned, nor can what is no UserID")
 			}
 			s.notice(a, "Left", notice{ReportType: reportBanned, Reason: r.Description, Duration: int64(r.Duration)})
-			if _, err := tx.RemoveMember(a); err != nil {
+			if _, err := s.RemoveMember(a); err != nil {
 				return err
 			}
-			tx.Write(storage.Bans.Put(storage.MemberKey(g.Key(), a), &storage.Ban{Until: until, Description: r.Description}))
+			s.Write(storage.Bans.Put(storage.MemberKey(g.Key(), a), &storage.Ban{Until: until, Description: r.Description}))
 		}
 		return s.tip(g.Type.Rules().JoinTip, tip{
 			OpType: tipBanned, List: accounts, MemberNum: g.MemberCount, BanDuration: int64(r.Duration), BanDescription: r.Description,
@@ -432,24 +427,19 @@ func (e *env) unban(ctx context.Context, call *Call, r *unbanRequest) (*ok, erro
 		return nil, tooMany(len(r.Accounts), maxBanned)
 	}
 	accounts := distinct(r.Accounts)
-	shown, err := e.shown(ctx, append(slices.Clone(accounts), call.Caller))
-	if err != nil {
-		return nil, err
-	}
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
+	return nil, e.act(ctx, call, r.GroupID, accounts, func(s *stage, g *group.Group, _ group.Role) error {
 		if err := isRoom(g); err != nil {
 			return err
 		}
-		s := &stage{Tx: tx, e: e, call: call, shown: shown}
 		var freed []group.Account
 		for _, a := range accounts {
 			row := storage.MemberKey(g.Key(), a)
-			b, err := storage.Bans.Find(tx.Context(), tx.Store(), row)
+			b, err := storage.Bans.Find(s.Context(), s.Store(), row)
 			if err != nil {
 				return err
 			}
 			if b != nil {
-				tx.Write(storage.Bans.Delete(row))
+				s.Write(storage.Bans.Delete(row))
 				freed = append(freed, a)
 			}
 		}
