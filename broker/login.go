@@ -72,7 +72,7 @@ func (b *Broker) login(c *conn, cl *mqtt.Client, pk *packets.Packet) *refusal {
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.StoreTimeout)
 	defer cancel()
-	if no = b.checkAccount(ctx, account, claims.IssuedAt); no != nil {
+	if s.created, no = b.checkAccount(ctx, account, claims.IssuedAt); no != nil {
 		return no
 	}
 	u, err := b.registry.hold(ctx, b.store, account)
@@ -143,27 +143,29 @@ func (b *Broker) authenticate(account group.Account, userSig string, now time.Ti
 	return claims, refuse(codeBadUserOrPassword, 4, e.Code, e.Info)
 }
 
-// checkAccount makes sure that the account exists and was not kicked since the UserSig was issued.
-func (b *Broker) checkAccount(ctx context.Context, account group.Account, issued time.Time) *refusal {
+// checkAccount makes sure that the account exists, creating it if need be, and was not kicked
+// since the UserSig was issued.
+func (b *Broker) checkAccount(ctx context.Context, account group.Account, issued time.Time) (created bool, no *refusal) {
 	profile, err := storage.Accounts.Find(ctx, b.store, storage.AccountKey(account))
 	if err == nil && profile == nil {
 		if b.cfg.NoAutoCreate {
-			return refuse(codeNotAuthorized, 5, codeNoAccount, "the account does not exist")
+			return false, refuse(codeNotAuthorized, 5, codeNoAccount, "the account does not exist")
 		}
 		profile = &group.Profile{Account: account, Created: time.Now().Unix()}
 		err = b.store.Apply(ctx, storage.Accounts.Insert(storage.AccountKey(account), profile))
+		created = err == nil
 		if errors.Is(err, storage.ErrExists) { // another login was first
 			profile, err = storage.Accounts.Get(ctx, b.store, storage.AccountKey(account))
 		}
 	}
 	if err != nil {
 		b.log.Warn("account not read or created", "account", string(account), "err", err)
-		return refuse(codeUnavailable, 3, codeLoginTimeout, "the store does not answer, try again")
+		return false, refuse(codeUnavailable, 3, codeLoginTimeout, "the store does not answer, try again")
 	}
 	if issued.Unix() < profile.ValidSig {
-		return refuse(codeNotAuthorized, 5, usersig.CodeExpired, "the account was kicked since this UserSig was issued: get a new one")
+		return false, refuse(codeNotAuthorized, 5, usersig.CodeExpired, "the account was kicked since this UserSig was issued: get a new one")
 	}
-	return nil
+	return created, nil
 }
 
 // platformOf reads the user property platform.

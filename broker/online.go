@@ -57,6 +57,9 @@ func (b *Broker) AccountsInGroup(key group.Key) iter.Seq[group.Account] {
 	}
 }
 
+// Sent returns how many deliveries have been written to clients.
+func (b *Broker) Sent() int64 { return b.metrics.sent.Load() }
+
 // InGroup returns the accounts that are online in the group, ordered, at most limit of them
 // (0: all), and how many there are in all.
 func (b *Broker) InGroup(key group.Key, limit int) (some []group.Account, all int) {
@@ -105,6 +108,7 @@ type StateChange struct {
 	Platform  string
 	IP        string
 	At        time.Time
+	Created   bool     // the login has created the account
 	Remaining int      // connections of the account that stay, the one that came included
 	Kicked    []string // platforms of the devices that a login has displaced
 }
@@ -115,7 +119,7 @@ func (b *Broker) stateChanged(s *session, action Action, reason string) {
 	}
 	b.onState(StateChange{
 		Account: s.account(), Action: action, Reason: reason, Device: s.device, Platform: s.platform, IP: s.ip,
-		At: time.Now(), Remaining: len(*s.user.sessions.Load()), Kicked: s.displaced,
+		At: time.Now(), Created: action == StateLogin && s.created, Remaining: len(*s.user.sessions.Load()), Kicked: s.displaced,
 	})
 }
 

@@ -17,6 +17,7 @@ type session struct {
 	ip       string
 	since    time.Time
 	expires  time.Time // of the UserSig
+	created  bool      // this login has created the account
 	will     *will     // published if the connection ends without DISCONNECT
 
 	// What the session has subscribed to; guarded by conn.mu.

@@ -228,8 +228,12 @@ func (e *env) deleteAccount(ctx context.Context, call *Call, a group.Account) er
 	defer lockAccount(a)()
 	defer e.pipeline.ProfileChanged(a)
 	own := storage.Prefix(string(a))
-	return e.store.Apply(ctx, storage.Accounts.Delete(storage.AccountKey(a)), storage.Contacts.DeletePrefix(own),
+	err = e.store.Apply(ctx, storage.Accounts.Delete(storage.AccountKey(a)), storage.Contacts.DeletePrefix(own),
 		storage.Invitations.DeletePrefix(own), storage.Departures.DeletePrefix(own), storage.Sessions.DeletePrefix(own), storage.SessionMarks.DeletePrefix(own))
+	if err == nil && e.stats != nil {
+		e.stats.add(statDeleted, 1)
+	}
+	return err
 }
 
 // leave takes a out of the group; an owner leaves it without one.

@@ -69,6 +69,9 @@ func (e *env) importGroup(ctx context.Context, call *Call, r *importGroupRequest
 	if err != nil {
 		return nil, err
 	}
+	if e.stats != nil {
+		e.stats.add(statNewGroups, 1)
+	}
 	return &createGroupResponse{GroupID: id}, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,17 +20,36 @@ const (
 	statsDays     = 30
 	dayLayout     = "20060102"
 
-	statUp        = "UpMsgNum"
-	statGroupUp   = "GroupUpMsgNum"
-	statNewGroups = "GroupNewGroupNum"
-	statDestroyed = "GroupDestroyGroupNum"
-	statJoins     = "GroupJoinGroupTimes"
-	statQuits     = "GroupQuitGroupTimes"
-	statAccounts  = "RegistUserNumOneDay"
-	statLogins    = "LoginTimes"
-	statTotal     = "RegistUserNumTotal"
-	statGroups    = "GroupAllGroupNum"
-	statOnline    = "MaxOnlineNum"
+	statUp           = "UpMsgNum" // and GroupUpMsgNum: there are no others
+	statDown         = "DownMsgNum"
+	statSenders      = "SendMsgUserNum"
+	statSentTo       = "GroupSendMsgGroupNum"
+	statActive       = "ActiveUserNum"
+	statNewGroups    = "GroupNewGroupNum"
+	statDestroyed    = "GroupDestroyGroupNum"
+	statJoins        = "GroupJoinGroupTimes"
+	statQuits        = "GroupQuitGroupTimes"
+	statAccounts     = "RegistUserNumOneDay"
+	statDeleted      = "deleted" // accounts; not on the wire
+	statLogins       = "LoginTimes"
+	statLoginUsers   = "LoginUserNum"
+	statTotal        = "RegistUserNumTotal"
+	statGroups       = "GroupAllGroupNum"
+	statOnline       = "MaxOnlineNum"
+	statAPNs         = "APNSMsgNum"
+	statCallbackReqs = "CallBackReq"
+	statCallbackRsps = "CallBackRsp"
+)
+
+// A Source is something that is counted elsewhere since the process began.
+type Source string
+
+// The sources of Stats.Follow.
+const (
+	Deliveries       Source = statDown         // messages, tips and notices written to clients
+	APNsPushes       Source = statAPNs         // that Apple has taken
+	CallbackRequests Source = statCallbackReqs // calls of the app's server
+	CallbackAnswers  Source = statCallbackRsps // those that it has answered
 )
 
 // Stats counts what getappinfo tells of each day. It is a hooks.Outbox that writes nothing
@@ -40,39 +58,102 @@ type Stats struct {
 	store storage.Store
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	days   map[string]map[string]int64 // by day: what is not stored yet
-	online int64                       // accounts that are online
+	mu     sync.Mutex            // guards the next four
+	days   map[string]*dayCounts // what is not stored yet
+	online int64                 // accounts that are online
+	day    string                // the one that from and until bound
+	from   time.Time
+	until  time.Time
+
+	flushing sync.Mutex // held while counts are added to the stored ones; guards followed
+	followed []followed
+}
+
+// dayCounts is what is known of one day, or of a part of it.
+type dayCounts struct {
+	counts map[string]int64
+	names  map[string]*census
+}
+
+type followed struct {
+	source Source
+	total  func() int64
+	known  int64 // of total, in the counts already
 }
 
 // NewStats returns Stats; give it to Pipeline.UseOutbox, and run it.
 func NewStats(store storage.Store, log *slog.Logger) *Stats {
-	return &Stats{store: store, log: log, days: make(map[string]map[string]int64)}
+	return &Stats{store: store, log: log, days: make(map[string]*dayCounts)}
+}
+
+// Follow counts what total, which only grows, grows by from now on. It is called before Run.
+func (s *Stats) Follow(source Source, total func() int64) {
+	s.followed = append(s.followed, followed{source, total, total()})
+}
+
+// today returns the counts of the day; s.mu is held.
+func (s *Stats) today() *dayCounts {
+	now := time.Now()
+	if now.Before(s.from) || !now.Before(s.until) {
+		y, m, d := now.Date()
+		s.from, s.until = time.Date(y, m, d, 0, 0, 0, 0, now.Location()), time.Date(y, m, d+1, 0, 0, 0, 0, now.Location())
+		s.day = now.Format(dayLayout)
+	}
+	c := s.days[s.day]
+	if c == nil {
+		c = &dayCounts{counts: make(map[string]int64), names: make(map[string]*census)}
+		s.days[s.day] = c
+	}
+	return c
+}
+
+func (c *dayCounts) name(kind string, hash uint64) {
+	if c.names[kind] == nil {
+		c.names[kind] = &census{}
+	}
+	c.names[kind].add(hash)
+}
+
+// merge adds what o has counted.
+func (c *dayCounts) merge(o *dayCounts) {
+	for name, n := range o.counts {
+		if name == statOnline {
+			c.counts[name] = max(c.counts[name], n)
+		} else {
+			c.counts[name] += n
+		}
+	}
+	for kind, d := range o.names {
+		if c.names[kind] == nil {
+			c.names[kind] = &census{}
+		}
+		c.names[kind].merge(d)
+	}
 }
 
 func (s *Stats) add(name string, n int64) {
-	day := time.Now().Format(dayLayout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.days[day] == nil {
-		s.days[day] = make(map[string]int64)
-	}
-	s.days[day][name] += n
+	s.today().counts[name] += n
 }
 
-// Login counts a login; first says that the account was not online before.
-func (s *Stats) Login(first bool) {
-	s.add(statLogins, 1)
+// Login counts a login; first says that the account was not online before, created that it did
+// not exist before.
+func (s *Stats) Login(a group.Account, first, created bool) {
+	hash := hashName(string(a))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c := s.today()
+	c.counts[statLogins]++
+	c.name(statLoginUsers, hash)
+	c.name(statActive, hash)
+	if created {
+		c.counts[statAccounts]++
+	}
 	if first {
 		s.online++
 	}
-	day := time.Now().Format(dayLayout)
-	if s.days[day] == nil {
-		s.days[day] = make(map[string]int64)
-	}
-	s.days[day][statOnline] = max(s.days[day][statOnline], s.online)
+	c.counts[statOnline] = max(c.counts[statOnline], s.online)
 }
 
 // Logout counts that the last device of an account has gone.
@@ -83,11 +164,18 @@ func (s *Stats) Logout() {
 }
 
 // Stored implements hooks.Outbox.
-func (s *Stats) Stored(_ *group.Group, m *group.Message, _ *hooks.Draft) []storage.Mutation {
-	if !m.Has(group.System) && !m.Has(group.Imported) {
-		s.add(statUp, 1)
-		s.add(statGroupUp, 1)
+func (s *Stats) Stored(g *group.Group, m *group.Message, _ *hooks.Draft) []storage.Mutation {
+	if m.Has(group.System) || m.Has(group.Imported) {
+		return nil
 	}
+	from, to := hashName(string(m.From)), hashName(string(g.ID))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.today()
+	c.counts[statUp]++
+	c.name(statSenders, from)
+	c.name(statActive, from)
+	c.name(statSentTo, to)
 	return nil
 }
 
@@ -136,51 +224,51 @@ func (s *Stats) Run(ctx context.Context) error {
 
 // flush adds the counts to the stored ones. What can't be stored stays for the next time.
 func (s *Stats) flush(ctx context.Context) {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	s.mu.Lock()
+	for i := range s.followed {
+		f := &s.followed[i]
+		if now := f.total(); now != f.known {
+			s.today().counts[string(f.source)] += now - f.known
+			f.known = now
+		}
+	}
+	if s.online > 0 {
+		c := s.today().counts
+		c[statOnline] = max(c[statOnline], s.online)
+	}
 	days := s.days
-	s.days = make(map[string]map[string]int64)
+	s.days = make(map[string]*dayCounts)
 	s.mu.Unlock()
-	for day, counts := range days {
-		err := s.addTo(ctx, day, counts)
+	for day, c := range days {
+		err := s.addTo(ctx, day, c)
 		if err == nil {
 			continue
 		}
 		s.log.Warn("statistics not stored", "err", err)
 		s.mu.Lock()
-		if s.days[day] == nil {
-			s.days[day] = make(map[string]int64)
+		if since := s.days[day]; since != nil {
+			c.merge(since)
 		}
-		for name, n := range counts {
-			if name == statOnline {
-				s.days[day][name] = max(s.days[day][name], n)
-			} else {
-				s.days[day][name] += n
-			}
-		}
+		s.days[day] = c
 		s.mu.Unlock()
 	}
 }
 
-func (s *Stats) addTo(ctx context.Context, day string, counts map[string]int64) error {
-	have, err := storage.Days.Find(ctx, s.store, storage.Key(day))
+func (s *Stats) addTo(ctx context.Context, day string, c *dayCounts) error {
+	stored, err := storage.Days.Find(ctx, s.store, storage.Key(day))
 	if err != nil {
 		return err
 	}
-	if have == nil {
-		have = &storage.Day{}
-	}
-	if have.Counts == nil {
-		have.Counts = make(map[string]int64)
-	}
-	for name, n := range counts {
-		if name == statOnline {
-			have.Counts[name] = max(have.Counts[name], n)
-		} else {
-			have.Counts[name] += n
-		}
+	have := readDay(stored)
+	have.merge(c)
+	now := &storage.Day{Counts: have.counts, Names: make(map[string][]byte)}
+	for kind, d := range have.names {
+		now.Names[kind] = d.bytes()
 	}
 	old := time.Now().AddDate(0, 0, -2*statsDays).Format(dayLayout)
-	muts := []storage.Mutation{storage.Days.Put(storage.Key(day), have)}
+	muts := []storage.Mutation{storage.Days.Put(storage.Key(day), now)}
 	for row, err := range storage.Days.Scan(ctx, s.store, storage.Span{Limit: 10}) {
 		if err != nil {
 			return err
@@ -192,19 +280,60 @@ func (s *Stats) addTo(ctx context.Context, day string, counts map[string]int64) 
 	return s.store.Apply(ctx, muts...)
 }
 
-// read returns the counts of the last 30 days, the newest first, with what is not stored yet.
-func (s *Stats) read(ctx context.Context) ([]string, map[string]map[string]int64, error) {
+// readDay returns what is stored of a day; d may be nil.
+func readDay(d *storage.Day) *dayCounts {
+	c := &dayCounts{counts: make(map[string]int64), names: make(map[string]*census)}
+	if d == nil {
+		return c
+	}
+	maps.Copy(c.counts, d.Counts)
+	for kind, b := range d.Names {
+		c.names[kind] = readCensus(b)
+	}
+	return c
+}
+
+// A statsDay is one day's counts by their names on the wire.
+type statsDay struct {
+	date   string
+	counts map[string]int64
+}
+
+// read returns the last 30 days, today first, back to the first that anything is known of, with
+// what is not stored yet. accounts and groups are how many there are now: what there was at the
+// end of an earlier day follows from what came and went since.
+func (s *Stats) read(ctx context.Context, accounts, groups int64) ([]statsDay, error) {
 	s.flush(ctx)
-	days := make(map[string]map[string]int64)
+	known := make(map[string]map[string]int64)
+	now := time.Now()
+	first := now.Format(dayLayout)
 	for row, err := range storage.Days.Scan(ctx, s.store, storage.Span{Reverse: true, Limit: statsDays}) {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		days[row.Key] = row.Value.Counts
+		c := readDay(row.Value)
+		for kind, d := range c.names {
+			c.counts[kind] = d.count()
+		}
+		known[row.Key] = c.counts
+		first = min(first, row.Key)
 	}
-	names := slices.Sorted(maps.Keys(days))
-	slices.Reverse(names)
-	return names, days, nil
+	var days []statsDay
+	for back := range statsDays {
+		date := now.AddDate(0, 0, -back).Format(dayLayout)
+		if date < first {
+			break
+		}
+		c := known[date]
+		if c == nil {
+			c = make(map[string]int64)
+		}
+		c[statTotal], c[statGroups] = max(accounts, 0), max(groups, 0)
+		accounts += c[statDeleted] - c[statAccounts]
+		groups += c[statDestroyed] - c[statNewGroups]
+		days = append(days, statsDay{date, c})
+	}
+	return days, nil
 }
 
 func (t *Table) registerStats() {
@@ -217,21 +346,38 @@ type appInfoRequest struct {
 
 // appInfo is one day; all values are texts, as clients expect.
 type appInfo struct {
-	AppID     string `json:"AppId"`
-	AppName   string `json:"AppName"`
-	Company   string `json:"Company"`
-	Date      string `json:"Date" wire:"always" doc:"YYYYMMDD in the server's time zone."`
-	NewUsers  string `json:"RegistUserNumOneDay"`
-	Users     string `json:"RegistUserNumTotal" doc:"Today only."`
-	Logins    string `json:"LoginTimes"`
-	Online    string `json:"MaxOnlineNum"`
-	Up        string `json:"UpMsgNum"`
-	GroupUp   string `json:"GroupUpMsgNum"`
-	Joins     string `json:"GroupJoinGroupTimes"`
-	Quits     string `json:"GroupQuitGroupTimes"`
-	NewGroups string `json:"GroupNewGroupNum"`
-	Groups    string `json:"GroupAllGroupNum" doc:"Today only."`
-	Destroyed string `json:"GroupDestroyGroupNum"`
+	AppID         string `json:"AppId"`
+	AppName       string `json:"AppName"`
+	Company       string `json:"Company"`
+	Date          string `json:"Date" wire:"always" doc:"YYYYMMDD in the server's time zone."`
+	Active        string `json:"ActiveUserNum" doc:"Users who logged in or sent. Numbers of different users and groups are exact up to 2,048, above that within about 2 %."`
+	NewUsers      string `json:"RegistUserNumOneDay"`
+	Users         string `json:"RegistUserNumTotal"`
+	Logins        string `json:"LoginTimes"`
+	LoginUsers    string `json:"LoginUserNum"`
+	Up            string `json:"UpMsgNum"`
+	Down          string `json:"DownMsgNum" doc:"Messages, tips and notices to each device that was online."`
+	Senders       string `json:"SendMsgUserNum"`
+	APNs          string `json:"APNSMsgNum"`
+	Online        string `json:"MaxOnlineNum"`
+	ChainIncrease string `json:"ChainIncrease" doc:"0, like all of contacts and one-to-one messages."`
+	ChainDecrease string `json:"ChainDecrease"`
+	CallbackReqs  string `json:"CallBackReq"`
+	CallbackRsps  string `json:"CallBackRsp"`
+	C2CUp         string `json:"C2CUpMsgNum"`
+	C2CDown       string `json:"C2CDownMsgNum"`
+	C2CSenders    string `json:"C2CSendMsgUserNum"`
+	C2CAPNs       string `json:"C2CAPNSMsgNum"`
+	GroupUp       string `json:"GroupUpMsgNum"`
+	GroupDown     string `json:"GroupDownMsgNum"`
+	GroupSenders  string `json:"GroupSendMsgUserNum"`
+	GroupAPNs     string `json:"GroupAPNSMsgNum"`
+	GroupsSentTo  string `json:"GroupSendMsgGroupNum"`
+	Joins         string `json:"GroupJoinGroupTimes"`
+	Quits         string `json:"GroupQuitGroupTimes"`
+	NewGroups     string `json:"GroupNewGroupNum"`
+	Groups        string `json:"GroupAllGroupNum"`
+	Destroyed     string `json:"GroupDestroyGroupNum"`
 }
 
 type appInfoResponse struct {
@@ -249,25 +395,28 @@ func (e *env) getAppInfo(ctx context.Context, _ *Call, r *appInfoRequest) (*appI
 	if e.stats == nil {
 		return resp, nil
 	}
-	names, days, err := e.stats.read(ctx)
+	accounts, err := e.count(ctx, storage.Accounts.Name)
 	if err != nil {
 		return nil, err
 	}
-	today := time.Now().Format(dayLayout)
-	for _, day := range names {
-		c := days[day]
-		if day == today {
-			for name, table := range map[string]string{statTotal: storage.Accounts.Name, statGroups: storage.Groups.Name} {
-				if c[name], err = e.count(ctx, table); err != nil {
-					return nil, err
-				}
-			}
-		}
-		text := func(name string) string { return strconv.FormatInt(c[name], 10) }
+	groups, err := e.count(ctx, storage.Groups.Name)
+	if err != nil {
+		return nil, err
+	}
+	days, err := e.stats.read(ctx, accounts, groups)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range days {
+		text := func(name string) string { return strconv.FormatInt(d.counts[name], 10) }
+		const none = "0"
 		raw, err := f.filter.Append(nil, &appInfo{
-			AppID: strconv.FormatInt(e.cfg.SDKAppID, 10), Date: day, NewUsers: text(statAccounts), Users: text(statTotal), Logins: text(statLogins),
-			Online: text(statOnline), Up: text(statUp), GroupUp: text(statGroupUp), Joins: text(statJoins), Quits: text(statQuits),
-			NewGroups: text(statNewGroups), Groups: text(statGroups), Destroyed: text(statDestroyed),
+			AppID: strconv.FormatInt(e.cfg.SDKAppID, 10), Date: d.date, Active: text(statActive), NewUsers: text(statAccounts), Users: text(statTotal),
+			Logins: text(statLogins), LoginUsers: text(statLoginUsers), Up: text(statUp), Down: text(statDown), Senders: text(statSenders), APNs: text(statAPNs),
+			Online: text(statOnline), ChainIncrease: none, ChainDecrease: none, CallbackReqs: text(statCallbackReqs), CallbackRsps: text(statCallbackRsps),
+			C2CUp: none, C2CDown: none, C2CSenders: none, C2CAPNs: none, GroupUp: text(statUp), GroupDown: text(statDown), GroupSenders: text(statSenders),
+			GroupAPNs: text(statAPNs), GroupsSentTo: text(statSentTo), Joins: text(statJoins), Quits: text(statQuits), NewGroups: text(statNewGroups),
+			Groups: text(statGroups), Destroyed: text(statDestroyed),
 		})
 		if err != nil {
 			return nil, err

@@ -151,9 +151,11 @@ type DeletedContact struct {
 	Seq         group.Seq         `json:"seq"`
 }
 
-// A Day holds one day's counts by their names on the wire.
+// A Day holds one day's counts by their names on the wire. Names holds what is known of those
+// that count different names, such as users; only who counts can read it.
 type Day struct {
-	Counts map[string]int64 `json:"c,omitempty"`
+	Counts map[string]int64  `json:"c,omitempty"`
+	Names  map[string][]byte `json:"n,omitempty"`
 }
 
 // A Trashed is a destroyed group's life that still has records and messages.

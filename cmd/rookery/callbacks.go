@@ -42,7 +42,7 @@ func (n *node) openCallbacks(ctx context.Context, _ *tls.Config) error {
 func (n *node) stateChanged(s broker.StateChange) {
 	switch {
 	case s.Action == broker.StateLogin:
-		n.stats.Login(s.Remaining == 1)
+		n.stats.Login(s.Account, s.Remaining == 1, s.Created)
 	case s.Remaining == 0:
 		n.stats.Logout()
 	}

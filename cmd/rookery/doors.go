@@ -55,6 +55,12 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	n.onClose("exports", func(context.Context) error { return exports.Close() })
 	n.work("exports", exports.Run)
 	n.stats = command.NewStats(n.store, n.log)
+	n.stats.Follow(command.Deliveries, n.broker.Sent)
+	n.stats.Follow(command.APNsPushes, n.apnsPushes.Load)
+	if n.callbacks != nil {
+		n.stats.Follow(command.CallbackRequests, n.callbacks.Requests)
+		n.stats.Follow(command.CallbackAnswers, n.callbacks.Answers)
+	}
 	n.pipeline.UseOutbox(n.stats)
 	n.work("statistics", n.stats.Run)
 	env := command.Env{

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,7 +52,8 @@ type node struct {
 	callbacks *callback.Client // nil: the app is not asked
 	outbox    *callback.Outbox // nil: nor told
 
-	push *dispatch.Dispatcher // nil: no provider app is configured
+	push       *dispatch.Dispatcher // nil: no provider app is configured
+	apnsPushes atomic.Int64         // that Apple has taken
 }
 
 // A part runs until its context has ended and so has everything that it started.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rookery-im/rookery/broker"
@@ -30,11 +31,7 @@ func (n *node) openPush(context.Context, *tls.Config) error {
 	if err != nil || len(apps) == 0 {
 		return err
 	}
-	var reporter dispatch.Reporter
-	if n.outbox != nil {
-		reporter = pushEvents{n.outbox}
-	}
-	d, err := dispatch.New(n.store, pushConfig(n.cfg, apps), presence{n.broker}, reporter, n.log)
+	d, err := dispatch.New(n.store, pushConfig(n.cfg, apps), presence{n.broker}, pushEvents{n.outbox, &n.apnsPushes}, n.log)
 	if err != nil {
 		return err
 	}
@@ -243,8 +240,12 @@ func (pushOutbox) Refused(*group.Group, *hooks.Draft, *group.Error) []storage.Mu
 // Committed implements hooks.Outbox.
 func (o pushOutbox) Committed(key group.Key) { o.d.Committed(key.ID) }
 
-// pushEvents tells the app's server what became of pushes.
-type pushEvents struct{ o *callback.Outbox }
+// pushEvents counts what Apple has taken and tells the app's server, if there is one, what became
+// of pushes.
+type pushEvents struct {
+	o    *callback.Outbox
+	apns *atomic.Int64
+}
 
 // pushPlatforms are the callback's numbers of the vendors.
 var pushPlatforms = map[push.Vendor]int{
@@ -254,6 +255,14 @@ var pushPlatforms = map[push.Vendor]int{
 
 // Report implements dispatch.Reporter.
 func (p pushEvents) Report(events []dispatch.Event) {
+	for _, e := range events {
+		if e.Vendor == push.VendorAPNs && e.Outcome == push.Accepted {
+			p.apns.Add(1)
+		}
+	}
+	if p.o == nil {
+		return
+	}
 	out := make([]callback.PushEvent, len(events))
 	for i, e := range events {
 		out[i] = callback.PushEvent{

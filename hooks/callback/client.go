@@ -35,6 +35,8 @@ type Client struct {
 	groups  turns
 	opens   atomic.Pointer[func()] // called when the breaker opens
 	closes  atomic.Pointer[func()] // called when it closes
+	asked   atomic.Int64
+	heard   atomic.Int64
 }
 
 // New returns a client of the app's server at cfg.URL.
@@ -74,6 +76,12 @@ func New(cfg Config, log *slog.Logger) (*Client, error) {
 
 // Close closes idle connections. Calls under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Requests returns how many calls were made, Answers how many of them were answered.
+func (c *Client) Requests() int64 { return c.asked.Load() }
+
+// Answers is described at Requests.
+func (c *Client) Answers() int64 { return c.heard.Load() }
 
 func (c *Client) breakerChanged(s breakerState) {
 	c.metrics.breaker.Set(float64(s))
@@ -128,7 +136,11 @@ func (c *Client) call(ctx context.Context, name string, body []byte, from hooks.
 	if !c.breaker.allow() {
 		return nil, errOpen
 	}
+	c.asked.Add(1)
 	raw, err := c.exchange(ctx, name, body, from)
+	if err == nil {
+		c.heard.Add(1)
+	}
 	c.breaker.done(err == nil, errors.Is(context.Cause(ctx), context.Canceled))
 	return raw, err
 }
