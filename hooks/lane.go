@@ -12,28 +12,32 @@ import (
 	"github.com/rookery-im/rookery/group"
 )
 
-// A lane decides everything about one group. Its goroutine runs while something waits; between
-// two runs it keeps what it knows (see state) until the group has been quiet for the
-// duplicate window.
+// A lane decides everything about one group. One goroutine at a time runs it, only while there
+// is something to decide: who waits for a write, a callback or the flow's next slot needs none.
+// Once nothing is under way the lane sleeps: it keeps what it knows (see state) until the group
+// has been quiet for the duplicate window.
 //
 // What a lane does in a round: take what came in; let the flow release what may go; if no
 // write is under way, stamp what is ready and write it. While a batch is being written, the
-// next one gathers.
+// next one gathers. The goroutine that has run the lane writes the batch and then, unless
+// somebody else has begun to, runs the lane again: on an idle server that is one goroutine for a
+// message's whole way, and each hand-over between two costs a wake-up before the sender's PUBACK.
 type lane struct {
 	p  *Pipeline
 	id group.ID
 
-	mu      sync.Mutex // guards the next four
+	mu      sync.Mutex // guards the next seven
 	inbox   []item
-	running bool
+	running bool // a goroutine runs the lane
+	awake   bool // something is under way; counted in Pipeline.running
 	dead    bool // forgotten by the pipeline: look for another lane
 	used    time.Time
+	timer   *time.Timer // runs the lane when the flow wants to decide; set when that is first so
+	expiry  *time.Timer // forgets the lane after the duplicate window; set when it first sleeps
 
-	waiting atomic.Int64  // submissions and updates that have not ended, bounded by Config.LaneLen
-	wake    chan struct{} // holds a token when the inbox has got something
-	expiry  *time.Timer   // forgets the lane after the duplicate window; set when it first sleeps
+	waiting atomic.Int64 // submissions and updates that have not ended, bounded by Config.LaneLen
 
-	// The rest belongs to the goroutine, and to the next one after it.
+	// The rest belongs to the goroutine that runs the lane, and to the next one after it.
 
 	st       *state // nil: not loaded
 	loads    int    // how often it was loaded
@@ -48,7 +52,6 @@ type lane struct {
 	writing  *batch                             // under way
 	leftOver []mutationsOf                      // records that no message carries (refusals)
 	spare    []item
-	timer    *time.Timer
 }
 
 // A stream is what keeps its order: one sender's messages of one priority.
@@ -70,7 +73,7 @@ const (
 
 func newLane(p *Pipeline, id group.ID) *lane {
 	p.metrics.lanes.Inc()
-	return &lane{p: p, id: id, wake: make(chan struct{}, 1), keyed: make(map[group.DuplicateKey]*submission)}
+	return &lane{p: p, id: id, keyed: make(map[group.DuplicateKey]*submission)}
 }
 
 // push hands in a submission or an update.
@@ -86,50 +89,102 @@ func (l *lane) push(it item) pushResult {
 		return pushFull
 	}
 	l.waiting.Add(1)
-	l.put(it)
+	if l.put(it) {
+		go l.run()
+	}
 	return pushed
 }
 
-// post hands in what the lane itself asked for: it is never refused.
+// post hands in what the lane itself asked for, which is never refused. It runs the lane if
+// nobody does.
 func (l *lane) post(it item) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.put(it)
+	run := l.put(it)
+	l.mu.Unlock()
+	if run {
+		l.run()
+	}
 }
 
-// put appends to the inbox; l.mu is held.
-func (l *lane) put(it item) {
+// put appends to the inbox and reports whether it is for the caller to see to it that the lane
+// is run; l.mu is held.
+func (l *lane) put(it item) bool {
 	l.inbox = append(l.inbox, it)
-	if !l.running {
-		l.running = true
-		l.p.running.Go(l.run)
-		return
-	}
-	l.poke()
+	return l.start()
 }
 
-func (l *lane) poke() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
+// start makes the caller the one that runs the lane, unless somebody does; l.mu is held.
+func (l *lane) start() bool {
+	if l.running {
+		return false
 	}
+	l.running = true
+	if !l.awake {
+		l.awake = true
+		l.p.running.Add(1)
+	}
+	return true
 }
 
+// run decides until nothing is left to decide now. The caller has got true from start.
 func (l *lane) run() {
 	for {
-		items := l.take()
-		if len(items) > 0 {
+		if items := l.take(); len(items) > 0 {
 			l.handle(items)
 		}
 		next := l.release()
-		l.launch()
-		if l.quiet() {
-			if l.sleep() {
-				return
+		b := l.next()
+		if !l.rest(next) {
+			if b != nil {
+				go l.write(b)
 			}
 			continue
 		}
-		l.wait(next)
+		if b == nil {
+			return
+		}
+		w := item{written: l.p.persist(b)}
+		l.mu.Lock()
+		run := l.put(w)
+		l.mu.Unlock()
+		if !run {
+			return
+		}
+	}
+}
+
+// write writes a batch beside whoever runs the lane.
+func (l *lane) write(b *batch) { l.post(item{written: l.p.persist(b)}) }
+
+// rest ends a run, and goes to sleep if nothing is under way. It reports false if something has
+// come in meanwhile. The flow wants to decide at next again.
+func (l *lane) rest(next int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.inbox) > 0 {
+		return false
+	}
+	l.running = false
+	switch {
+	case l.quiet():
+		l.sleep()
+	case next == math.MaxInt64:
+	case l.timer == nil:
+		l.timer = time.AfterFunc(time.Duration(next-l.p.nanos()), l.tick)
+	default:
+		l.timer.Reset(time.Duration(next - l.p.nanos()))
+	}
+	return true
+}
+
+// tick runs the lane for the flow's sake. Who runs it already looks at the flow before the next
+// rest, which sets the timer again. A timer that is late finds a lane that has nothing to decide.
+func (l *lane) tick() {
+	l.mu.Lock()
+	run := l.awake && l.start()
+	l.mu.Unlock()
+	if run {
+		l.run()
 	}
 }
 
@@ -459,36 +514,12 @@ func (l *lane) quiet() bool {
 	return l.writing == nil && len(l.ready) == 0 && l.askingN == 0 && len(l.leftOver) == 0 && (l.flow == nil || l.flow.quiet())
 }
 
-// wait blocks until something comes in or the flow has to decide.
-func (l *lane) wait(next int64) {
-	if next == math.MaxInt64 {
-		<-l.wake
-		return
-	}
-	d := time.Duration(next - l.p.nanos())
-	if l.timer == nil {
-		l.timer = time.NewTimer(d)
-	} else {
-		l.timer.Reset(d)
-	}
-	select {
-	case <-l.wake:
-		l.timer.Stop()
-	case <-l.timer.C:
-	}
-}
-
-// sleep ends the goroutine's work unless something has come in.
-func (l *lane) sleep() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.inbox) > 0 {
-		return false
-	}
-	l.running = false
+// sleep ends the lane's part in what is under way; l.mu is held.
+func (l *lane) sleep() {
+	l.awake = false
 	l.used = time.Now()
 	if cap(l.spare) > 64 { // a burst is over: what it needed is not kept for the next one
-		l.inbox, l.spare, l.keyed = nil, nil, make(map[group.DuplicateKey]*submission)
+		l.inbox, l.spare, l.ready, l.keyed = nil, nil, nil, make(map[group.DuplicateKey]*submission)
 	}
 	keep := l.p.cfg.DuplicateWindow
 	if l.st == nil || l.st.group == nil {
@@ -499,7 +530,7 @@ func (l *lane) sleep() bool {
 	} else if keep == 0 {
 		l.expiry.Reset(0)
 	}
-	return true
+	l.p.running.Done()
 }
 
 // expire forgets the lane if it has been idle for the duplicate window.
@@ -512,7 +543,7 @@ func (l *lane) expire() {
 	if l.dead {
 		return
 	}
-	if l.running || len(l.room) > 0 {
+	if l.awake || len(l.room) > 0 {
 		l.expiry.Reset(max(l.p.cfg.DuplicateWindow, time.Second))
 		return
 	}
@@ -525,7 +556,7 @@ func (l *lane) expire() {
 	l.forget(sh)
 }
 
-// forget removes the lane; its shard's lock and its own are held, and it does not run.
+// forget removes the lane; its shard's lock and its own are held, and it sleeps.
 func (l *lane) forget(sh *shard) {
 	l.dead = true
 	if l.expiry != nil {

@@ -153,7 +153,9 @@ func (l *lane) settle(w *written) {
 	switch w.end {
 	case writeDone:
 		l.commit(b, len(b.subs))
-		l.launch() // the next batch is written while this one is delivered
+		if next := l.next(); next != nil {
+			go l.write(next) // while this one is delivered
+		}
 		l.hand(b, len(b.deliver))
 		l.acknowledge(b, len(b.subs))
 	case writeRefused:

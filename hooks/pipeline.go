@@ -131,7 +131,7 @@ type Pipeline struct {
 	seed    maphash.Seed
 	pending atomic.Int64
 	closed  atomic.Bool
-	running sync.WaitGroup // lanes and what they started
+	running sync.WaitGroup // lanes that are awake, and callbacks
 }
 
 type shard struct {
@@ -315,7 +315,7 @@ func (sh *shard) makeRoom(most int) {
 			break
 		}
 		l.mu.Lock()
-		if !l.running && len(l.room) == 0 && (oldest == nil || l.used.Before(oldest.used)) {
+		if !l.awake && len(l.room) == 0 && (oldest == nil || l.used.Before(oldest.used)) {
 			oldest = l
 		}
 		l.mu.Unlock()
@@ -325,7 +325,7 @@ func (sh *shard) makeRoom(most int) {
 	}
 	oldest.mu.Lock()
 	defer oldest.mu.Unlock()
-	if !oldest.running {
+	if !oldest.awake {
 		oldest.forget(sh)
 	}
 }

@@ -35,9 +35,9 @@ func (b *batch) empty() bool {
 	return len(b.write.Messages) == 0 && len(b.write.Mutations) == 0 && len(b.replaced) == 0
 }
 
-// launch stamps what is ready and starts writing it, unless a write is under way: then it
-// gathers on.
-func (l *lane) launch() {
+// next stamps what is ready and returns the batch for the caller to write, or nil. While a
+// write is under way it gathers on.
+func (l *lane) next() *batch {
 	for l.writing == nil && (len(l.ready) > 0 || len(l.leftOver) > 0) {
 		if l.st == nil {
 			ctx, cancel := l.storeContext()
@@ -49,7 +49,7 @@ func (l *lane) launch() {
 					l.refuseItem(it, ErrUnavailable)
 				}
 				l.ready, l.leftOver = nil, nil
-				return
+				return nil
 			}
 		}
 		var b *batch
@@ -67,13 +67,11 @@ func (l *lane) launch() {
 		l.writing = b
 		if b.empty() { // nothing to write; delivered in its turn all the same
 			l.post(item{written: &written{batch: b}})
-			return
+			return nil
 		}
-		l.p.running.Go(func() { l.post(item{written: l.p.persist(b)}) })
+		return b
 	}
-	if len(l.ready) == 0 {
-		l.ready = nil
-	}
+	return nil
 }
 
 // stamp gives the messages at the front of ready their places. Each is authorised once more:
