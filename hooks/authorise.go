@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"context"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -11,7 +10,7 @@ import (
 // and again when it is stamped: a callback or the flow may have taken seconds.
 //
 // An error that is not a *group.Error means that the store could not be asked.
-func (l *lane) authorise(d *Draft, s *sender, now time.Time) error {
+func (l *lane) authorise(d *Draft, s *sender, profile *group.Profile, now time.Time) error {
 	g := l.st.group
 	if g == nil {
 		return group.Errorf(group.CodeNoGroup, "group %q does not exist", l.id)
@@ -21,10 +20,6 @@ func (l *lane) authorise(d *Draft, s *sender, now time.Time) error {
 	}
 	if l.p.admins[d.From] {
 		return nil
-	}
-	profile, err := l.p.profiles.get(context.Background(), d.From)
-	if err != nil {
-		return err
 	}
 	if profile == nil {
 		return group.Errorf(group.CodeNoAccount, "account %q does not exist", d.From)

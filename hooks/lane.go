@@ -232,7 +232,7 @@ func (l *lane) prepare(items []item) error {
 		}
 		needed = needed || it.sub != nil || it.upd != nil || it.judged != nil
 	}
-	if !needed {
+	if !needed || l.knows(items) {
 		return nil
 	}
 	ctx, cancel := l.storeContext()
@@ -293,14 +293,9 @@ func (l *lane) admit(s *submission) {
 		}
 	}
 	s.load = l.loads
-	snd, err := l.st.senders[s.draft.From], error(nil)
-	if snd == nil { // known since prepare, unless the cache is full
-		ctx, cancel := l.storeContext()
-		snd, err = l.sender(ctx, s.draft.From)
-		cancel()
-	}
+	snd, profile, err := l.person(s.draft.From)
 	if err == nil {
-		err = l.authorise(s.draft, snd, now)
+		err = l.authorise(s.draft, snd, profile, now)
 	}
 	if err != nil {
 		l.rejected(s, err)

@@ -25,6 +25,14 @@ func newProfileCache(store storage.Records, admins map[group.Account]bool) *prof
 	return &profileCache{store: store, admins: admins, known: make(map[group.Account]*group.Profile)}
 }
 
+// find returns what get would, if it need not read.
+func (c *profileCache) find(a group.Account) (p *group.Profile, known bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	p, known = c.known[a]
+	return p, known
+}
+
 // get returns the account's profile, or nil if there is no such account. The profile is
 // shared: do not change it.
 func (c *profileCache) get(ctx context.Context, a group.Account) (*group.Profile, error) {

@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -83,8 +82,6 @@ func (l *lane) stamp() *batch {
 		b.write.Mutations = append(b.write.Mutations, muts...)
 	}
 	l.leftOver = nil
-	ctx, cancel := l.storeContext()
-	defer cancel()
 	now := time.Now()
 	sent := make(map[group.Account]*group.Message)
 	bytes := 0
@@ -107,7 +104,7 @@ func (l *lane) stamp() *batch {
 				continue
 			}
 		}
-		m, err := l.message(ctx, b, s, now)
+		m, err := l.message(b, s, now)
 		if err != nil {
 			l.returnSlot(s)
 			l.rejected(s, err)
@@ -156,17 +153,13 @@ func (l *lane) returnSlot(s *submission) {
 }
 
 // message makes the stored message of a submission; its place is the next one in b.
-func (l *lane) message(ctx context.Context, b *batch, s *submission, now time.Time) (*group.Message, error) {
+func (l *lane) message(b *batch, s *submission, now time.Time) (*group.Message, error) {
 	d := s.draft
-	snd, err := l.sender(ctx, d.From)
+	snd, profile, err := l.person(d.From)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.authorise(d, snd, now); err != nil {
-		return nil, err
-	}
-	profile, err := l.p.profiles.get(ctx, d.From)
-	if err != nil {
+	if err := l.authorise(d, snd, profile, now); err != nil {
 		return nil, err
 	}
 	g := l.st.group
@@ -177,7 +170,7 @@ func (l *lane) message(ctx context.Context, b *batch, s *submission, now time.Ti
 	}
 	stored := g.Type.Rules().StoresMessages && !d.Flags.Any(group.OnlineOnly)
 	if !g.Type.Rules().StoresMessages {
-		if m.Seq, err = l.reserve(ctx); err != nil {
+		if m.Seq, err = l.reserve(); err != nil {
 			return nil, err
 		}
 	}

@@ -131,6 +131,23 @@ func (st *state) restore(f *flow, now int64) {
 	st.recent = nil
 }
 
+// knows reports whether prefetch would find nothing to read.
+func (l *lane) knows(items []item) bool {
+	if l.st == nil {
+		return false
+	}
+	for _, it := range items {
+		if it.sub == nil || l.st.group == nil {
+			continue
+		}
+		from := it.sub.draft.From
+		if _, known := l.p.profiles.find(from); !known || l.st.senders[from] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // prefetch reads the senders in items that are not known yet, all at once.
 func (l *lane) prefetch(ctx context.Context, items []item) error {
 	if l.st.group == nil {
@@ -195,6 +212,24 @@ func (l *lane) fetch(ctx context.Context, accounts []group.Account) error {
 	return nil
 }
 
+// person returns what the lane needs of the sender of a message: its part in the group and its
+// profile. Nearly always both are known.
+func (l *lane) person(a group.Account) (*sender, *group.Profile, error) {
+	snd := l.st.senders[a]
+	profile, known := l.p.profiles.find(a)
+	if snd != nil && known {
+		return snd, profile, nil
+	}
+	ctx, cancel := l.storeContext()
+	defer cancel()
+	snd, err := l.sender(ctx, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	profile, err = l.p.profiles.get(ctx, a)
+	return snd, profile, err
+}
+
 // sender returns what is known of a, reading it if need be.
 func (l *lane) sender(ctx context.Context, a group.Account) (*sender, error) {
 	if s := l.st.senders[a]; s != nil {
@@ -210,11 +245,13 @@ func (l *lane) sender(ctx context.Context, a group.Account) (*sender, error) {
 }
 
 // reserve hands out the next SEQ of a room, which is never stored. It writes once per block.
-func (l *lane) reserve(ctx context.Context) (group.Seq, error) {
+func (l *lane) reserve() (group.Seq, error) {
 	const block = 4096
 	st := l.st
 	if st.roomNext > st.roomEnd {
 		end := st.roomNext + block - 1
+		ctx, cancel := l.storeContext()
+		defer cancel()
 		err := l.p.store.Apply(ctx, storage.Rooms.Put(storage.GroupRecordKey(st.group.Key()), &storage.Reserved{To: end}))
 		if err != nil {
 			return 0, err
