@@ -137,7 +137,7 @@ func (s *Server) routes() *gin.Engine {
 	r.HandleMethodNotAllowed = false
 	r.RedirectTrailingSlash = false
 	_ = r.SetTrustedProxies(nil) // nobody's X-Forwarded-For is believed
-	r.Use(gin.CustomRecoveryWithWriter(io.Discard, s.recovered))
+	r.Use(readRest, gin.CustomRecoveryWithWriter(io.Discard, s.recovered))
 	r.POST("/v4/:service/:command", s.call)
 	r.OPTIONS("/v4/*path", preflight)
 	r.NoRoute(s.noRoute)

@@ -1,8 +1,11 @@
 package admin_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -287,6 +290,72 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Run = %v", err)
 	}
+}
+
+// TestSendsAllFirst has clients that read nothing before they have sent a body that nobody wants:
+// they find the answer, and may go on with the connection.
+func TestSendsAllFirst(t *testing.T) {
+	s := newServer(t, admin.Config{}, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	}()
+	const path = "/v4/im_open_login_svc/account_import?"
+	large := `{"UserID":"alice","X":"` + strings.Repeat("x", 10<<20) + `"}`
+	for _, test := range []struct {
+		name, target, header, body string
+		code                       int
+	}{
+		{"large", path + query(t), fmt.Sprintf("Content-Length: %d", len(large)), large, group.CodeJSONTooLong},
+		{"large, in chunks", path + query(t), "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(large), large), group.CodeJSONTooLong},
+		{"large, of a stranger", path + query(t, "usersig", "x"), fmt.Sprintf("Content-Length: %d", len(large)), large, usersig.CodeMalformed},
+		{"large, to nowhere", "/v4/x?" + query(t), fmt.Sprintf("Content-Length: %d", len(large)), large, command.CodeNoResource},
+		{"large, on request", path + query(t), fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d", len(large)), "", group.CodeJSONTooLong},
+	} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(conn)
+		if _, err := io.WriteString(conn, "POST "+test.target+" HTTP/1.1\r\nHost: x\r\n"+test.header+"\r\n\r\n"+test.body); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if code := readCode(t, in); code != test.code {
+			t.Errorf("%s: code %d, want %d", test.name, code, test.code)
+		}
+		if test.body != "" {
+			if _, err := io.WriteString(conn, "POST "+path+query(t)+" HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n\r\n"+`{"UserID":"alice"}`); err != nil {
+				t.Errorf("after %s: %v", test.name, err)
+			}
+			if code := readCode(t, in); code != 0 {
+				t.Errorf("after %s: code %d", test.name, code)
+			}
+		}
+		_ = conn.Close()
+	}
+}
+
+// readCode reads a response and returns the ErrorCode of its body.
+func readCode(t *testing.T, in *bufio.Reader) int {
+	t.Helper()
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a answer
+	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&a), resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v", resp.Status, err)
+	}
+	return a.ErrorCode
 }
 
 func TestDownload(t *testing.T) {

@@ -46,16 +46,34 @@ func (s *Server) call(c *gin.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = http.NewResponseController(c.Writer).SetReadDeadline(deadline)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, s.cfg.BodySize))
-	if err != nil {
-		if _, large := errors.AsType[*http.MaxBytesError](err); large {
-			s.refuse(c, group.CodeJSONTooLong, fmt.Sprintf("the body has more than %d bytes", s.cfg.BodySize))
-		} else {
+	large := c.Request.ContentLength > s.cfg.BodySize
+	var body []byte
+	if !large {
+		var err error
+		if body, err = io.ReadAll(io.LimitReader(c.Request.Body, s.cfg.BodySize+1)); err != nil {
 			s.refuse(c, command.CodeBadBody, "the body could not be read")
+			return
 		}
+		large = int64(len(body)) > s.cfg.BodySize
+	}
+	if large {
+		s.refuse(c, group.CodeJSONTooLong, fmt.Sprintf("the body has more than %d bytes", s.cfg.BodySize))
 		return
 	}
 	answer(c, s.back.Table.Call(ctx, call, service, name, body))
+}
+
+// maxUnread bounds what is read of a body that nobody wants.
+const maxUnread = 64 << 20
+
+// readRest reads what a call has left of the body before its answer is sent: most clients look
+// for an answer only after they have sent everything, and would see the connection break. One
+// that waits to be asked for the body is not asked.
+func readRest(c *gin.Context) {
+	c.Next()
+	if c.Request.Header.Get("Expect") == "" || c.Request.ContentLength < 0 {
+		_, _ = io.CopyN(io.Discard, c.Request.Body, maxUnread) // whatever comes of it, there is an answer
+	}
 }
 
 var errTimeout = errors.New("admin: the call took too long")
