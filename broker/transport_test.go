@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,8 +148,45 @@ func TestWebSocketRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ws.SetReadDeadline(time.Now().Add(patience))
-	if _, _, err := ws.ReadMessage(); err == nil {
-		t.Error("a text message was taken")
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseUnsupportedData) {
+		t.Errorf("a text message was answered with %v", err)
+	}
+}
+
+// One WebSocket message may carry any number of packets, and a packet any number of frames; at
+// the end WebSocket's own goodbye is said.
+func TestWebSocketFrames(t *testing.T) {
+	s, dial := everyDoor(t)
+	nc, err := dial("ws")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, nc)
+	c.connect(connectPacket(t, 5, "alice", "ws"))
+	pings := bytes.Repeat([]byte{0xC0, 0}, s.b.cfg.MaxPacketSize)
+	go func() { _, _ = nc.Write(pings) }()
+	for range s.b.cfg.MaxPacketSize {
+		c.want(packets.Pingresp)
+	}
+	ws := nc.(*webSocketConn).ws
+	w, err := ws.NextWriter(websocket.BinaryMessage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := c.encode(publishPacket(1, 1, "groups/g1", strings.Repeat("x", 8000))) // more than a frame has
+	if _, err := w.Write(long[:5000]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.raw(long[5000:])
+	if ack := c.want(packets.Puback); ack.ReasonCode != 0 {
+		t.Errorf("PUBACK 0x%02X", ack.ReasonCode)
+	}
+	c.write(&packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
+	if _, _, err := ws.NextReader(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		t.Errorf("DISCONNECT was answered with %v", err)
 	}
 }
 

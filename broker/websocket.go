@@ -147,7 +147,6 @@ func (b *Broker) upgrade(up *websocket.Upgrader, w http.ResponseWriter, r *http.
 	if err != nil {
 		return // answered
 	}
-	ws.SetReadLimit(int64(b.cfg.MaxPacketSize) + 64<<10)
 	a.upgraded = true
 	a.c.nc = &webSocketConn{Conn: ws.NetConn(), ws: ws}
 	// The upgrade has cleared the deadline; what is left of it starts anew.
@@ -157,7 +156,8 @@ func (b *Broker) upgrade(up *websocket.Upgrader, w http.ResponseWriter, r *http.
 	}
 }
 
-// A webSocketConn is a stream of binary messages; where they begin and end means nothing [MQTT-6.0.0-2].
+// A webSocketConn is a stream of binary messages; where they begin and end means nothing
+// [MQTT-6.0.0-2], so that one of them may be of any length.
 type webSocketConn struct {
 	net.Conn
 	ws *websocket.Conn
@@ -174,6 +174,7 @@ func (w *webSocketConn) Read(p []byte) (int, error) {
 				return 0, err
 			}
 			if kind != websocket.BinaryMessage {
+				_ = w.bye(websocket.CloseUnsupportedData)
 				return 0, errNotBinary
 			}
 			w.r = r
@@ -196,7 +197,14 @@ func (w *webSocketConn) Write(p []byte) (int, error) {
 }
 
 // CloseWrite says goodbye as WebSocket has it.
-func (w *webSocketConn) CloseWrite() error {
-	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	return w.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(lingerTime))
+func (w *webSocketConn) CloseWrite() error { return w.bye(websocket.CloseNormalClosure) }
+
+// Close says it if nobody has yet.
+func (w *webSocketConn) Close() error {
+	_ = w.bye(websocket.CloseNormalClosure)
+	return w.Conn.Close()
+}
+
+func (w *webSocketConn) bye(code int) error {
+	return w.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(lingerTime))
 }
