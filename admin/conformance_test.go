@@ -276,6 +276,7 @@ var examples = map[string]string{
 // notForServers are the commands that Tencent IM's server SDKs do not call, or that need more than this test has.
 var notForServers = []string{
 	gs + "apply_join_group", gs + "delete_group_ramble_msg_by_seq", gs + "get_pendency", gs + "handle_apply_join_group",
+	gs + "get_group_public_info", gs + "get_group_self_member_info", "openim/read_all_unread_msg",
 	gs + "get_usersig_info", gs + "handle_invite_join_group", gs + "msg_read_report", gs + "quit_group", gs + "sync", "open_msg_svc/get_history",
 	"openim/delete_push_token", "openim/get_push_options", "openim/push_test", "openim/set_badge", "openim/set_push_options", "openim/set_push_token",
 }

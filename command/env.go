@@ -198,6 +198,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerProfiles()
 	t.registerContacts()
 	t.registerJoining()
+	t.registerClients()
 	t.registerInvitations()
 	t.registerSync()
 	t.registerExport()

@@ -456,12 +456,17 @@ const (
 )
 
 func (e *env) getGroupInfo(ctx context.Context, call *Call, r *getGroupInfoRequest) (*getGroupInfoResponse, error) {
-	if n := len(r.GroupIDs); n == 0 || n > maxGroupIDs {
-		return nil, badParameter("GroupIdList has %d entries, 1 to %d are allowed", n, maxGroupIDs)
-	}
 	var want responseFilter
 	if r.Filter != nil {
 		want = *r.Filter
+	}
+	withMembers := len(want.Member) > 0 || len(want.MemberCustom) > 0 || len(want.Group) == 0 && len(want.GroupCustom) == 0
+	return e.groupInfo(ctx, call, r.GroupIDs, want, withMembers)
+}
+
+func (e *env) groupInfo(ctx context.Context, call *Call, ids []group.ID, want responseFilter, withMembers bool) (*getGroupInfoResponse, error) {
+	if n := len(ids); n == 0 || n > maxGroupIDs {
+		return nil, badParameter("GroupIdList has %d entries, 1 to %d are allowed", n, maxGroupIDs)
 	}
 	groups, err := newFilter(groupRecordType, "AppDefinedData", want.Group, want.GroupCustom)
 	if err != nil {
@@ -471,9 +476,8 @@ func (e *env) getGroupInfo(ctx context.Context, call *Call, r *getGroupInfoReque
 	if err != nil {
 		return nil, err
 	}
-	withMembers := len(want.Member) > 0 || len(want.MemberCustom) > 0 || len(want.Group) == 0 && len(want.GroupCustom) == 0
 	resp := &getGroupInfoResponse{}
-	for _, id := range r.GroupIDs {
+	for _, id := range ids {
 		one, err := e.oneGroupInfo(ctx, call, id, groups, members, withMembers)
 		if refusal, ok := errors.AsType[*group.Error](err); ok && refusal.Code != group.CodeAnswerTooLarge {
 			one, err = json.Marshal(struct {

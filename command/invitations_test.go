@@ -88,6 +88,7 @@ func TestRequestsOfUsers(t *testing.T) {
 		change_group_owner forbid_send_msg get_group_muted_account
 		send_group_msg group_msg_get group_msg_get_simple group_msg_recall msg_read_report delete_group_ramble_msg_by_seq group_msg_receipt
 		get_group_msg_receipt get_group_msg_receipt_detail
+		get_group_self_member_info get_group_public_info read_all_unread_msg
 		sync recentcontact_get_list recentcontact_delete portrait_get portrait_set get_usersig_info`) {
 		if a := w.must(t, "alice", name, `{}`); a.ErrorCode == group.CodeUnknownCommand {
 			t.Errorf("%s: %+v", name, a)

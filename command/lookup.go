@@ -178,5 +178,11 @@ func distinct(accounts []group.Account) []group.Account {
 
 func nowUnix() int64 { return time.Now().Unix() }
 
+// refused reports whether err is a refusal for the caller rather than a failure.
+func refused(err error) bool {
+	_, is := errors.AsType[*group.Error](err)
+	return is
+}
+
 // isNoGroup reports whether err is the refusal that there is no such group.
 func isNoGroup(err error) bool { return errors.Is(err, &group.Error{Code: group.CodeNoGroup}) }

@@ -302,10 +302,16 @@ func (f filter) member(r *memberRecord) (json.RawMessage, error) {
 }
 
 func (f filter) self(r *memberRecord) (json.RawMessage, error) {
-	return f.filter.Append(nil, &selfRecord{
+	record := selfOf(r)
+	record.Custom = only(record.Custom, f.fields)
+	return f.filter.Append(nil, &record)
+}
+
+func selfOf(r *memberRecord) selfRecord {
+	return selfRecord{
 		Role: r.Role, JoinTime: r.JoinTime, MsgSeq: r.MsgSeq, MsgFlag: r.MsgFlag, LastSend: r.LastSend, NameCard: r.NameCard,
-		MuteUntil: r.MuteUntil, Custom: only(r.Custom, f.fields),
-	})
+		MuteUntil: r.MuteUntil, Custom: r.Custom,
+	}
 }
 
 // withMember returns the JSON object obj with one more member, which is JSON too.
