@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	syncPage = 100
+	syncPage = 500
 	// maxSyncPages bounds what a server can make us read; it is far above the groups of one account.
 	maxSyncPages = 1000
 

@@ -98,22 +98,19 @@ func (e *env) contactAccount(ctx context.Context, a group.Account) error {
 // contacts makes the list from the groups of the account and their last messages: nothing is
 // written per message and member. full adds the last messages and unread numbers.
 func (e *env) contacts(ctx context.Context, a group.Account, empty, full bool) ([]contactItem, error) {
-	list, err := e.standings(ctx, a)
+	rows, err := e.joinedRows(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	if list, err = e.membersOnly(ctx, a, list); err != nil {
-		return nil, err
-	}
-	talks, err := e.talks(ctx, a, list)
+	talks, err := e.talks(ctx, a, standings(rows))
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]string, len(talks))
+	keys := make([]string, len(talks))
 	for i, t := range talks {
-		rows[i] = storage.JoinedKey(a, t.group.ID)
+		keys[i] = storage.JoinedKey(a, t.group.ID)
 	}
-	deleted, err := storage.Contacts.GetMany(ctx, e.store, rows)
+	deleted, err := storage.Contacts.GetMany(ctx, e.store, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -63,15 +63,6 @@ func missedEvent(event string, id group.ID, number int64, body json.RawMessage) 
 	return slices.Concat(head[:len(head)-1], []byte{','}, body[1:])
 }
 
-// changesOf returns the changes of the groups in list, nil for those that have none.
-func (e *env) changesOf(ctx context.Context, list []standing) ([]*storage.ChangeSet, error) {
-	keys := make([]string, len(list))
-	for i, s := range list {
-		keys[i] = storage.GroupRecordKey(s.group.Key())
-	}
-	return storage.Changes.GetMany(ctx, e.store, keys)
-}
-
 // missed returns the events of changes since then (Unix seconds) of messages that t's member a
 // may see, and the highest number of the changes that may be missing. What has no room in one
 // answer is.
@@ -98,9 +89,9 @@ func (t *talk) missed(set *storage.ChangeSet, a group.Account, since, now int64)
 const maxGone = 100
 
 // missedEvents returns what a's inbox was told since then (Unix seconds) that the state of its
-// groups, all, does not show.
-func (e *env) missedEvents(ctx context.Context, a group.Account, since int64, all []standing) ([]json.RawMessage, error) {
-	events, err := e.departures(ctx, a, since, all)
+// groups, whose rows were read before, does not show.
+func (e *env) missedEvents(ctx context.Context, a group.Account, since int64, rows []*storage.JoinedGroup) ([]json.RawMessage, error) {
+	events, err := e.departures(ctx, a, since, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +104,11 @@ func (e *env) missedEvents(ctx context.Context, a group.Account, since int64, al
 }
 
 // departures returns the events of a's memberships that have ended since then (Unix seconds),
-// oldest first. It is in the groups of all now.
-func (e *env) departures(ctx context.Context, a group.Account, since int64, all []standing) ([]json.RawMessage, error) {
-	in := make(map[group.ID]bool, len(all))
-	for _, s := range all {
-		in[s.group.ID] = true
+// oldest first. rows are what its index of groups has.
+func (e *env) departures(ctx context.Context, a group.Account, since int64, rows []*storage.JoinedGroup) ([]json.RawMessage, error) {
+	in, dead, err := e.sortRows(ctx, a, rows)
+	if err != nil {
+		return nil, err
 	}
 	var found []*storage.Departure
 	note := func(d *storage.Departure) {
@@ -131,10 +122,6 @@ func (e *env) departures(ctx context.Context, a group.Account, since int64, all 
 		}
 		note(row.Value)
 	}
-	dead, err := e.dismissed(ctx, a, in)
-	if err != nil {
-		return nil, err
-	}
 	for _, t := range dead {
 		found = slices.DeleteFunc(found, func(d *storage.Departure) bool { return d.ID == t.ID && d.At <= t.Gone.At })
 		note(&t.Gone)
@@ -147,32 +134,37 @@ func (e *env) departures(ctx context.Context, a group.Account, since int64, all 
 	return events, nil
 }
 
-// dismissed returns those of a's groups that were destroyed and are not yet removed; the janitor
-// makes departures of them.
-func (e *env) dismissed(ctx context.Context, a group.Account, in map[group.ID]bool) ([]*storage.Trashed, error) {
-	var keys, members []string
-	for row, err := range storage.Joined.Scan(ctx, e.store, storage.Span{Prefix: storage.Prefix(string(a))}) {
-		if err != nil {
-			return nil, err
-		}
-		if !in[row.Value.ID] {
-			keys = append(keys, storage.GroupRecordKey(row.Value.Key()))
-			members = append(members, storage.MemberKey(row.Value.Key(), a))
+// sortRows tells the groups that a is in from those that were destroyed and are not yet removed;
+// the janitor makes departures of them.
+func (e *env) sortRows(ctx context.Context, a group.Account, rows []*storage.JoinedGroup) (in map[group.ID]bool, dead []*storage.Trashed, err error) {
+	names, keys, mine := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	for i, row := range rows {
+		names[i], keys[i], mine[i] = storage.GroupKey(row.ID), storage.GroupRecordKey(row.Key()), storage.MemberKey(row.Key(), a)
+	}
+	var q storage.Query
+	groups, members := storage.Groups.Ask(&q, names), storage.Members.Ask(&q, mine)
+	if err := q.Run(ctx, e.store); err != nil {
+		return nil, nil, err
+	}
+	in = make(map[group.ID]bool, len(rows))
+	var gone []string
+	for i, row := range rows {
+		switch {
+		case members[i] == nil:
+		case groups[i] != nil && groups[i].Incarnation == row.Incarnation:
+			in[row.ID] = true
+		default:
+			gone = append(gone, keys[i])
 		}
 	}
-	trash, err := storage.Trash.GetMany(ctx, e.store, keys)
+	trash, err := storage.Trash.GetMany(ctx, e.store, gone)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	was, err := storage.Members.GetMany(ctx, e.store, members)
-	if err != nil {
-		return nil, err
-	}
-	var out []*storage.Trashed
-	for i, t := range trash {
-		if t != nil && was[i] != nil {
-			out = append(out, t)
+	for _, t := range trash {
+		if t != nil {
+			dead = append(dead, t)
 		}
 	}
-	return out, nil
+	return in, dead, nil
 }

@@ -31,13 +31,15 @@ func (e *env) sigInfo(_ context.Context, call *Call, _ *ok) (*sigInfoResponse, e
 }
 
 const (
-	maxSyncPage = 100
+	// maxSyncPage is the most groups in a page. All that an account is in usually fit one: then
+	// their records and last messages are read at once, in a handful of round trips.
+	maxSyncPage = 500
 	// maxSyncBytes bounds the last messages in a page; one that would be longer ends early.
-	maxSyncBytes = 256 << 10
+	maxSyncBytes = 512 << 10
 )
 
 type syncRequest struct {
-	Limit  int    `json:"Limit" doc:"At most 100, which is the default."`
+	Limit  int    `json:"Limit" doc:"At most 500, which is the default."`
 	Cursor string `json:"Cursor" doc:"Empty first, then the Cursor of the answer before."`
 	Since  int64  `json:"Since" doc:"The ServerTime of an earlier sync: what has changed since then is told too. The same for all pages; 0: nothing is."`
 }
@@ -99,10 +101,9 @@ func parseSyncCursor(s string) (c syncCursor, err error) {
 
 // A standing is a group of an account with what its place in the list depends on.
 type standing struct {
-	group  *group.Group
-	member *group.Member
-	head   storage.Head
-	time   int64 // of the last message, or of joining
+	key  group.Key
+	join int64 // Unix seconds
+	time int64 // of the last message, or of joining
 }
 
 func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncResponse, error) {
@@ -123,26 +124,32 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 			return nil, err
 		}
 	}
-	all, err := e.standings(ctx, call.Caller)
+	rows, err := e.joinedRows(ctx, call.Caller)
 	if err != nil {
 		return nil, err
 	}
-	page, at := syncPage(all, cur, r.Cursor == "", r.Limit)
-	if page, err = e.membersOnly(ctx, call.Caller, page); err != nil {
-		return nil, err
+	all := standings(rows)
+	first := r.Cursor == ""
+	if !first || len(all) > r.Limit { // else all come, and their ends are read with the rest
+		if err := e.readTimes(ctx, all); err != nil {
+			return nil, err
+		}
 	}
+	page, at := syncPage(all, cur, first, r.Limit)
 	talks, err := e.talks(ctx, call.Caller, page)
 	if err != nil {
 		return nil, err
 	}
-	changes, err := e.changesOf(ctx, page)
-	if err != nil {
-		return nil, err
+	if first && at == "" {
+		for i := range talks {
+			talks[i].time = max(talks[i].join, talks[i].head.Time)
+		}
+		slices.SortFunc(talks, func(a, b talk) int { return newestFirst(a.standing, b.standing) })
 	}
 	resp := &syncResponse{Groups: []syncItem{}, Cursor: at, Time: now}
 	since := r.Since - int64(syncOverlap/time.Second)
-	if r.Since > 0 && r.Cursor == "" {
-		if resp.Events, err = e.missedEvents(ctx, call.Caller, since, all); err != nil {
+	if r.Since > 0 && first {
+		if resp.Events, err = e.missedEvents(ctx, call.Caller, since, rows); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +163,7 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 		if t.last != nil {
 			item.Last = appendStored(nil, t.last)
 		}
-		if c := changes[i]; c != nil {
+		if c := t.changes; c != nil {
 			item.Change = c.Last
 			if r.Since > 0 {
 				item.Changes, item.Lost = t.missed(c, call.Caller, since, now)
@@ -167,7 +174,7 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 			size += len(c)
 		}
 		if room -= size; room < 0 && i > 0 {
-			before := page[i-1]
+			before := talks[i-1]
 			resp.Cursor = syncCursor{Cut: cur.Cut, Time: before.time, ID: before.group.ID, Again: cur.Again}.String()
 			break
 		}
@@ -176,61 +183,61 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 	return resp, nil
 }
 
-// standings returns the groups with history of an account as the index of joined groups has
-// them. Whether it is still a member is for membersOnly to say.
-func (e *env) standings(ctx context.Context, a group.Account) ([]standing, error) {
+// joinedRows returns the groups of an account as their index has them. Whether they are still there,
+// and it is still a member, is for the reader to ask.
+func (e *env) joinedRows(ctx context.Context, a group.Account) ([]*storage.JoinedGroup, error) {
 	var rows []*storage.JoinedGroup
-	var names []string
 	for row, err := range storage.Joined.Scan(ctx, e.store, storage.Span{Prefix: storage.Prefix(string(a))}) {
 		if err != nil {
 			return nil, err
 		}
-		if row.Value.Type.Rules().StoresMessages {
-			rows = append(rows, row.Value)
-			names = append(names, storage.GroupKey(row.Value.ID))
-		}
+		rows = append(rows, row.Value)
 	}
-	groups, err := storage.Groups.GetMany(ctx, e.store, names)
-	if err != nil {
-		return nil, err
-	}
+	return rows, nil
+}
+
+// standings returns those of the groups that have a history.
+func standings(rows []*storage.JoinedGroup) []standing {
 	var out []standing
-	var keys []group.Key
-	for i, row := range rows {
-		g := groups[i]
-		if g == nil || g.Incarnation != row.Incarnation || g.Type.Rules().NeedsActivation && !g.Activated && row.Role != group.Owner {
-			continue
+	for _, row := range rows {
+		if row.Type.Rules().StoresMessages {
+			out = append(out, standing{key: row.Key(), join: row.JoinTime, time: row.JoinTime})
 		}
-		out = append(out, standing{group: g, time: row.JoinTime})
-		keys = append(keys, g.Key())
+	}
+	return out
+}
+
+// readTimes reads when the last message of each of list was sent.
+func (e *env) readTimes(ctx context.Context, list []standing) error {
+	keys := make([]group.Key, len(list))
+	for i, s := range list {
+		keys[i] = s.key
 	}
 	heads, err := e.store.Heads(ctx, keys)
-	if err != nil {
-		return nil, err
+	for i, h := range heads {
+		list[i].time = max(list[i].join, h.Time)
 	}
-	for i := range out {
-		out[i].head = heads[i]
-		out[i].time = max(out[i].time, heads[i].Time)
-	}
-	return out, nil
+	return err
+}
+
+// newestFirst is the order of a list of conversations.
+func newestFirst(a, b standing) int {
+	return cmp.Or(cmp.Compare(b.time, a.time), strings.Compare(string(a.key.ID), string(b.key.ID)))
 }
 
 // syncPage cuts a page out of all and returns the cursor of what follows, empty at the end.
 func syncPage(all []standing, cur syncCursor, first bool, limit int) (page []standing, next string) {
-	newest := func(a, b standing) int {
-		return cmp.Or(cmp.Compare(b.time, a.time), strings.Compare(string(a.group.ID), string(b.group.ID)))
-	}
 	if !cur.Again {
 		for _, s := range all {
-			after := s.time < cur.Time || s.time == cur.Time && s.group.ID > cur.ID
+			after := s.time < cur.Time || s.time == cur.Time && s.key.ID > cur.ID
 			if first || s.time <= cur.Cut && after {
 				page = append(page, s)
 			}
 		}
-		slices.SortFunc(page, newest)
+		slices.SortFunc(page, newestFirst)
 		if len(page) > limit {
 			last := page[limit-1]
-			return page[:limit], syncCursor{Cut: cur.Cut, Time: last.time, ID: last.group.ID}.String()
+			return page[:limit], syncCursor{Cut: cur.Cut, Time: last.time, ID: last.key.ID}.String()
 		}
 		if first { // all at once: nothing can have passed
 			return page, ""
@@ -240,102 +247,93 @@ func syncPage(all []standing, cur syncCursor, first bool, limit int) (page []sta
 	}
 	var again []standing
 	for _, s := range all {
-		if s.time >= cur.Cut && s.group.ID > cur.ID {
+		if s.time >= cur.Cut && s.key.ID > cur.ID {
 			again = append(again, s)
 		}
 	}
-	slices.SortFunc(again, func(a, b standing) int { return strings.Compare(string(a.group.ID), string(b.group.ID)) })
+	slices.SortFunc(again, func(a, b standing) int { return strings.Compare(string(a.key.ID), string(b.key.ID)) })
 	switch {
 	case len(again) == 0:
 		return page, ""
 	case limit == 0 || len(page) > 0: // a page is of one order
 		return page, cur.String()
 	case len(again) > limit:
-		cur.ID = again[limit-1].group.ID
+		cur.ID = again[limit-1].key.ID
 		return again[:limit], cur.String()
 	}
 	return again, ""
 }
 
-// membersOnly fills in the memberships and leaves out groups that the account is not in.
-func (e *env) membersOnly(ctx context.Context, a group.Account, list []standing) ([]standing, error) {
-	keys := make([]string, len(list))
-	for i, s := range list {
-		keys[i] = storage.MemberKey(s.group.Key(), a)
-	}
-	members, err := storage.Members.GetMany(ctx, e.store, keys)
-	if err != nil {
-		return nil, err
-	}
-	var out []standing
-	for i, s := range list {
-		if s.member = members[i]; s.member != nil {
-			out = append(out, s)
-		}
-	}
-	return out, nil
-}
-
 // A talk is a group as a conversation of one member.
 type talk struct {
 	standing
-	read   group.Seq
-	unread int64
-	first  group.Seq   // the lowest SEQ that the member may read
-	hidden []group.Seq // ascending: what the member removed from its view
-	last   *group.Message
+	group   *group.Group
+	member  *group.Member
+	head    storage.Head
+	read    group.Seq
+	unread  int64
+	changes *storage.ChangeSet // nil: none
+	first   group.Seq          // the lowest SEQ that the member may read
+	hidden  []group.Seq        // ascending: what the member removed from its view
+	last    *group.Message
 }
 
-// talks reads what members know of their groups, as of the heads in list, in a bounded number
-// of round trips.
+// talks reads what a member knows of its groups, as of one moment for each: in four round trips,
+// or three when every group's last message counts as such. Groups that are no more, or that
+// the account is not in, are left out.
 func (e *env) talks(ctx context.Context, a group.Account, list []standing) ([]talk, error) {
-	rows := make([]string, len(list))
-	groups := make([]string, len(list))
 	keys := make([]group.Key, len(list))
+	names, rows, groups := make([]string, len(list)), make([]string, len(list)), make([]string, len(list))
 	for i, s := range list {
-		keys[i] = s.group.Key()
-		rows[i], groups[i] = storage.MemberKey(keys[i], a), storage.GroupRecordKey(keys[i])
+		keys[i] = s.key
+		names[i], rows[i], groups[i] = storage.GroupKey(s.key.ID), storage.MemberKey(s.key, a), storage.GroupRecordKey(s.key)
 	}
-	views, err := storage.Views.GetMany(ctx, e.store, rows)
+	// The ends first: what is read after them speaks of all messages that they have.
+	ends, err := e.store.Ends(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
-	reads, err := storage.Reads.GetMany(ctx, e.store, rows)
-	if err != nil {
+	var q storage.Query
+	found, uncounted, changes := storage.Groups.Ask(&q, names), storage.Uncounted.Ask(&q, groups), storage.Changes.Ask(&q, groups)
+	members, views := storage.Members.Ask(&q, rows), storage.Views.Ask(&q, rows)
+	reads, sends := storage.Reads.Ask(&q, rows), storage.Sends.Ask(&q, rows)
+	if err := q.Run(ctx, e.store); err != nil {
 		return nil, err
 	}
-	sends, err := storage.Sends.GetMany(ctx, e.store, rows)
-	if err != nil {
-		return nil, err
-	}
-	uncounted, err := storage.Uncounted.GetMany(ctx, e.store, groups)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]talk, len(list))
-	byKey := make(map[group.Key]*talk, len(list))
+	out := make([]talk, 0, len(list))
+	mine := ends[:0]
 	for i, s := range list {
-		t := &out[i]
-		t.standing, t.first = s, firstVisible(s.group, s.member)
+		g, m := found[i], members[i]
+		if g == nil || m == nil || g.Incarnation != s.key.Incarnation || g.Type.Rules().NeedsActivation && !g.Activated && m.Role != group.Owner {
+			continue
+		}
+		t := talk{standing: s, group: g, member: m, head: ends[i].Head, changes: changes[i], first: firstVisible(g, m)}
 		if views[i] != nil {
 			t.first, t.hidden = max(t.first, views[i].ClearedTo+1), views[i].Hidden
 		}
-		t.read = min(max(storage.ReadSeq(reads[i], sends[i]), readAtJoin(reads[i], s.member)), s.head.Tail)
-		if s.group.Type.Rules().CountsUnread {
-			t.unread = uncounted[i].Unread(t.read, s.head.Tail)
+		t.read = min(max(storage.ReadSeq(reads[i], sends[i]), readAtJoin(reads[i], m)), t.head.Tail)
+		if g.Type.Rules().CountsUnread {
+			t.unread = uncounted[i].Unread(t.read, t.head.Tail)
 		}
-		byKey[keys[i]] = t
+		out = append(out, t)
+		mine = append(mine, ends[i])
 	}
-	last, err := e.store.Latest(ctx, keys, maxLastDepth, func(m *group.Message) bool {
+	return out, e.readLast(ctx, a, out, mine)
+}
+
+// readLast reads the last message of each of talks, whose logs end at ends.
+func (e *env) readLast(ctx context.Context, a group.Account, talks []talk, ends []storage.End) error {
+	byKey := make(map[group.Key]*talk, len(talks))
+	for i := range talks {
+		byKey[talks[i].key] = &talks[i]
+	}
+	last, err := e.store.Latest(ctx, ends, maxLastDepth, func(m *group.Message) bool {
 		t := byKey[m.Key()]
 		_, hidden := slices.BinarySearch(t.hidden, m.Seq)
-		return m.Seq <= t.head.Tail && m.Seq >= t.first && !hidden && m.State != group.Deleted && !m.Has(group.NoLastMsg) && m.VisibleTo(a)
+		return m.Seq >= t.first && !hidden && m.State != group.Deleted && !m.Has(group.NoLastMsg) && m.VisibleTo(a)
 	})
-	if err != nil {
-		return nil, err
+	for i, m := range last {
+		talks[i].last = m
 	}
-	for i := range out {
-		out[i].last = last[i]
-	}
-	return out, nil
+	return err
 }

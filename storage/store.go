@@ -61,6 +61,13 @@ type Head struct {
 	First group.Seq // a lower bound of the lowest SEQ still stored; readers may skip what is below
 }
 
+// An End is where one group's log ends.
+type End struct {
+	Key  group.Key
+	Head Head
+	Last *group.Message // the message at Head.Tail; nil if it has expired, or there is none
+}
+
 // A Batch is what one lane writes at once.
 type Batch struct {
 	Key   group.Key
@@ -113,10 +120,15 @@ type MessageLog interface {
 	// RangeDown is Range in descending order, from the message before to down to from.
 	RangeDown(ctx context.Context, key group.Key, from, to group.Seq) iter.Seq2[*group.Message, error]
 
-	// Latest returns, for each group, the newest message that has not expired and that keep
-	// accepts (nil: any), or nil, looking at the newest depth messages of each at most. It
-	// takes a bounded number of round trips, whatever the number of groups.
-	Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error)
+	// Ends returns the heads of many groups with the messages at their tails, in the order of
+	// keys, in two round trips. The messages are shared: do not change them.
+	Ends(ctx context.Context, keys []group.Key) ([]End, error)
+
+	// Latest returns, for each of ends, the newest message that has not expired and that keep
+	// accepts (nil: any), or nil, looking at the newest depth messages at or below the tail at
+	// most. It takes one round trip, and none when keep accepts all that the ends have. The
+	// messages are shared: do not change them.
+	Latest(ctx context.Context, ends []End, depth int, keep func(*group.Message) bool) ([]*group.Message, error)
 
 	// Replace writes new versions of messages that are stored (recall, modification), and
 	// mutations with them. Messages whose SEQ is not stored are left out without an error. Group, Seq,
@@ -162,6 +174,9 @@ type Record struct {
 	Value []byte
 }
 
+// A Ref names a record.
+type Ref struct{ Table, Key string }
+
 // Span selects records of a table in the order of their keys' bytes.
 type Span struct {
 	Prefix string // only keys that start with it
@@ -178,6 +193,9 @@ type Records interface {
 	Get(ctx context.Context, table, key string) ([]byte, error)
 	// GetMany returns the values of keys in their order, nil where there is none, in a bounded number of round trips.
 	GetMany(ctx context.Context, table string, keys []string) ([][]byte, error)
+	// GetAll is GetMany for records of several tables. Those of LoginTables come in one round
+	// trip, whatever their number up to 20,000.
+	GetAll(ctx context.Context, refs []Ref) ([][]byte, error)
 	// Scan yields the records of a span. It ends after an error.
 	Scan(ctx context.Context, table string, s Span) iter.Seq2[Record, error]
 	// Apply applies muts in order and is durable on nil. With ErrExists, what precedes the

@@ -76,6 +76,9 @@ var (
 	Settings = Table[Setting]{"settings"}
 )
 
+// LoginTables are the tables of which a login reads many records at once.
+var LoginTables = []string{Groups.Name, Uncounted.Name, Changes.Name, Members.Name, Reads.Name, Sends.Name, Views.Name}
+
 // An AttributeSet holds a group's attributes.
 type AttributeSet struct {
 	Seq    int64             `json:"seq"` // grows with each change
@@ -280,12 +283,9 @@ func JoinedGroups(ctx context.Context, r Records, a group.Account) ([]*JoinedGro
 		groupKeys = append(groupKeys, GroupKey(row.Value.ID))
 		memberKeys = append(memberKeys, MemberKey(row.Value.Key(), a))
 	}
-	groups, err := Groups.GetMany(ctx, r, groupKeys)
-	if err != nil {
-		return nil, err
-	}
-	members, err := Members.GetMany(ctx, r, memberKeys)
-	if err != nil {
+	var q Query
+	groups, members := Groups.Ask(&q, groupKeys), Members.Ask(&q, memberKeys)
+	if err := q.Run(ctx, r); err != nil {
 		return nil, err
 	}
 	out := rows[:0]

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -85,7 +86,11 @@ func TestEveryCommand(t *testing.T) {
 				storage.Mutation{Op: storage.Delete, Table: "reads", Key: "k"}, storage.Mutation{Op: storage.DeletePrefix, Table: "mutes", Key: "k"})
 		}},
 		{"Heads", func() error { _, err := s.Heads(t.Context(), []group.Key{key}); return err }},
-		{"Latest", func() error { _, err := s.Latest(t.Context(), []group.Key{key}, 5, nil); return err }},
+		{"Ends", func() error { _, err := s.Ends(t.Context(), []group.Key{key}); return err }},
+		{"Latest", func() error {
+			_, err := s.Latest(t.Context(), []storage.End{{Key: key, Head: storage.Head{Tail: 3}}}, 5, nil)
+			return err
+		}},
 		{"Hour", func() error {
 			for _, err := range s.Hour(t.Context(), b.Messages[0].Time) {
 				return err
@@ -168,42 +173,61 @@ func appendAll(t testing.TB, s *Store, keys []group.Key, tail group.Seq, n int, 
 	wg.Wait()
 }
 
-// TestLoginSync counts the round trips of what a login of a member of 500 groups reads.
-func TestLoginSync(t *testing.T) {
+// TestEnds counts the round trips for the ends of 500 logs, of which some have messages that are
+// in no head yet, and some end with a message that does not count.
+func TestEnds(t *testing.T) {
 	var c commands
 	s := openTemp(t, Config{Monitor: c.monitor(), HeadInterval: time.Hour})
+	other := openTemp(t, Config{Database: s.cfg.Database, HeadInterval: time.Hour})
 	const groups = 500
 	keys := make([]group.Key, groups)
-	var rows []string
 	for i := range keys {
 		keys[i] = group.Key{ID: group.ID(fmt.Sprintf("g%d", i)), Incarnation: 1}
-		rows = append(rows, storage.GroupRecordKey(keys[i], "alice"))
 	}
-	// The messages of the last interval are not in the stored heads yet.
-	appendAll(t, s, keys, 0, 1, true)
+	appendAll(t, s, keys, 0, 1, false)
 	if err := s.heads.flush(); err != nil {
 		t.Fatal(err)
 	}
-	appendAll(t, s, keys, 1, 1, true)
+	appendAll(t, s, keys[100:], 1, 1, false)
+	appendAll(t, other, keys[200:203], 2, 3, false) // another process, whose heads nobody knows
 	c.reset(t)
-	heads, err := s.Heads(t.Context(), keys)
-	if err != nil || heads[groups-1].Tail != 2 {
-		t.Fatalf("Heads = %v, %v; want tail 2", heads[groups-1], err)
-	}
-	if n := c.reset(t); n > 2 {
-		t.Errorf("Heads took %d round trips; want at most 2", n)
-	}
-	keepFirst := func(m *group.Message) bool { return m.Seq == 1 }
-	latest, err := s.Latest(t.Context(), keys, 3, keepFirst)
-	if err != nil || latest[groups-1] == nil || latest[groups-1].Seq != 1 {
-		t.Fatalf("Latest = %v, %v; want SEQ 1", latest[groups-1], err)
-	}
-	n := c.reset(t)
-	if _, err := s.GetMany(t.Context(), "sends", rows); err != nil {
+	ends, err := s.Ends(t.Context(), keys)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if n += c.reset(t); n > 5 {
-		t.Errorf("Latest and GetMany took %d round trips; want at most 5", n)
+	for i, end := range ends {
+		want := group.Seq(2)
+		switch {
+		case i < 100:
+			want = 1
+		case i >= 200 && i < 203:
+			want = 5
+		}
+		if end.Key != keys[i] || end.Head.Tail != want || end.Last == nil || end.Last.Seq != want {
+			t.Fatalf("Ends()[%d] = %+v; want %v with tail %d", i, end, keys[i], want)
+		}
+	}
+	if n := c.reset(t); n > 4 {
+		t.Errorf("Ends took %d round trips with heads that lag; want at most 4", n)
+	}
+	if again, err := s.Ends(t.Context(), keys); err != nil || !reflect.DeepEqual(again, ends) {
+		t.Errorf("Ends differ the second time: %v", err)
+	}
+	if n := c.reset(t); n > 2 {
+		t.Errorf("Ends took %d round trips; want at most 2", n)
+	}
+	for _, last := range []group.Seq{5, 1} {
+		latest, err := s.Latest(t.Context(), ends, 50, func(m *group.Message) bool { return m.Seq <= last })
+		if err != nil || latest[0].Seq != 1 || latest[202].Seq != last {
+			t.Fatalf("Latest up to %d = %v, %v", last, latest, err)
+		}
+		want := 0
+		if last == 1 {
+			want = 1
+		}
+		if n := c.reset(t); n != want {
+			t.Errorf("Latest up to %d took %d round trips; want %d", last, n, want)
+		}
 	}
 }
 

@@ -81,20 +81,28 @@ func (s *Store) touch(ctx context.Context, id string) error {
 	return err
 }
 
-// Tables returns the names of the tables that have a collection.
+// Tables returns the names of the tables that have a collection, or records in a shared one.
 func (s *Store) Tables(ctx context.Context) ([]string, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := s.deadline(ctx)
+	call, cancel := s.deadline(ctx)
 	defer cancel()
-	names, err := s.db.ListCollectionNames(ctx, bson.D{})
+	names, err := s.db.ListCollectionNames(call, bson.D{})
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	var tables []string
 	for _, name := range names {
 		if table, ok := tableOf(name); ok {
+			tables = append(tables, table)
+		}
+	}
+	for _, table := range storage.LoginTables {
+		for _, err := range s.Scan(ctx, table, storage.Span{Limit: 1}) {
+			if err != nil {
+				return nil, err
+			}
 			tables = append(tables, table)
 		}
 	}

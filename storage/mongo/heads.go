@@ -35,8 +35,9 @@ func (d *headDoc) head() storage.Head {
 type heads struct {
 	write func(map[string]storage.Head) error
 
-	mu    sync.Mutex
-	dirty map[string]storage.Head
+	mu     sync.Mutex
+	dirty  map[string]storage.Head
+	flying map[string]storage.Head // being written
 	// writing is held while heads are written, so that a log that is dropped does not come back.
 	writing sync.Mutex
 }
@@ -57,18 +58,39 @@ func (h *heads) flush() error {
 	defer h.writing.Unlock()
 	h.mu.Lock()
 	dirty := h.dirty
-	h.dirty = nil
+	h.dirty, h.flying = nil, dirty
 	h.mu.Unlock()
 	if len(dirty) == 0 {
 		return nil
 	}
 	err := h.write(dirty)
+	h.mu.Lock()
+	h.flying = nil
+	h.mu.Unlock()
 	if err != nil {
 		for id, head := range dirty {
 			h.note(id, head)
 		}
 	}
 	return err
+}
+
+// noted returns what this process knows of logs and may not have written yet.
+func (h *heads) noted(ids []string) map[string]storage.Head {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known := make(map[string]storage.Head)
+	for _, heads := range []map[string]storage.Head{h.dirty, h.flying} {
+		if len(heads) == 0 {
+			continue
+		}
+		for _, id := range ids {
+			if head, ok := heads[id]; ok {
+				known[id] = higher(known[id], head)
+			}
+		}
+	}
+	return known
 }
 
 // raise writes heads now, with what was noted.
@@ -190,19 +212,19 @@ func parseTop(raw bson.Raw) (id string, h storage.Head, err error) {
 	return id, storage.Head{Tail: seq, Epoch: d.Epoch, Time: d.Time}, err
 }
 
-// storedHeads returns the stored heads of logs.
+// storedHeads returns the stored heads of logs, or what this process will store.
 func (s *Store) storedHeads(ctx context.Context, ids []string) (map[string]storage.Head, error) {
+	stored := s.heads.noted(ids) // first: what is written in between is found
 	raws, err := s.find(ctx, s.headDocs, idFilter(ids), false, len(ids), nil)
 	if err != nil {
 		return nil, err
 	}
-	stored := make(map[string]storage.Head, len(raws))
 	for _, raw := range raws {
 		var d headDoc
 		if err := bson.Unmarshal(raw, &d); err != nil {
 			return nil, fmt.Errorf("%w: %w", storage.ErrCorrupt, err)
 		}
-		stored[d.ID] = d.head()
+		stored[d.ID] = higher(stored[d.ID], d.head())
 	}
 	return stored, nil
 }
@@ -215,60 +237,96 @@ const (
 	maxAhead = 20000
 )
 
-// Heads returns the heads of many groups in two round trips for each 1,000 of them.
+// Heads returns the heads of many groups in two round trips for each 1,000 of them, and one more
+// for those whose heads lag behind.
 func (s *Store) Heads(ctx context.Context, keys []group.Key) ([]storage.Head, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	out := make([]storage.Head, 0, len(keys))
 	for chunk := range slices.Chunk(keys, headsChunk) {
-		hs, err := s.headsOf(ctx, chunk)
+		ids := headIDs(chunk)
+		heads, err := s.headsOf(ctx, ids)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, hs...)
+		for _, id := range ids {
+			out = append(out, heads[id])
+		}
 	}
 	return out, nil
 }
 
-func (s *Store) headsOf(ctx context.Context, keys []group.Key) ([]storage.Head, error) {
+func headIDs(keys []group.Key) []string {
 	ids := make([]string, len(keys))
 	for i, key := range keys {
 		ids[i] = headID(key)
 	}
-	stored, err := s.storedHeads(ctx, ids)
+	return ids
+}
+
+// headsOf looks for messages right above the stored heads. There are no holes in a log, so a
+// head with nothing there is its end: that the message there expired before the head was
+// written, while later ones are left, would take a head that lags for the retention time,
+// and Sweep looks after all heads each hour.
+func (s *Store) headsOf(ctx context.Context, ids []string) (map[string]storage.Head, error) {
+	heads, err := s.storedHeads(ctx, ids)
 	if err != nil {
 		return nil, err
+	}
+	places := make([]string, len(ids))
+	for i, id := range ids {
+		places[i] = messageID(id, heads[id].Tail+1)
+	}
+	above, err := s.find(ctx, s.messages, idFilter(places), false, len(places), topFields)
+	if err != nil {
+		return nil, err
+	}
+	lagging := make([]string, len(above))
+	for i, raw := range above {
+		if lagging[i], _, err = parseTop(raw); err != nil {
+			return nil, err
+		}
+	}
+	return heads, s.readAhead(ctx, lagging, heads)
+}
+
+// readAhead raises the heads of the logs ids to what the messages above them say.
+func (s *Store) readAhead(ctx context.Context, ids []string, heads map[string]storage.Head) error {
+	if len(ids) == 0 {
+		return nil
 	}
 	ranges := make(bson.A, len(ids))
 	for i, id := range ids {
-		ranges[i] = rangeFilter(id, stored[id].Tail+1, 0)
+		ranges[i] = rangeFilter(id, heads[id].Tail+1, 0)
 	}
 	ahead, err := s.find(ctx, s.messages, bson.D{{Key: "$or", Value: ranges}}, true, maxAhead, topFields)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tops := make(map[string]storage.Head)
 	for _, raw := range ahead {
 		id, top, err := parseTop(raw)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		tops[id] = higher(tops[id], top)
 	}
-	heads := make([]storage.Head, len(ids))
-	for i, id := range ids {
-		top, found := tops[id]
-		switch {
-		case found:
-			heads[i] = s.raise(id, stored[id], top)
-		case len(ahead) == maxAhead: // what was cut off may be this one's
-			if heads[i], err = s.readHead(ctx, keys[i]); err != nil {
-				return nil, err
-			}
-		default:
-			heads[i] = stored[id]
+	for _, id := range ids {
+		if top, found := tops[id]; found {
+			heads[id] = s.raise(id, heads[id], top)
+			continue
+		}
+		if len(ahead) < maxAhead {
+			continue
+		}
+		key, err := splitHeadID(id) // what was cut off may be this one's
+		if err == nil {
+			heads[id], err = s.readHead(ctx, key)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return heads, nil
+	return nil
 }

@@ -3,6 +3,7 @@ package mongo
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -55,14 +56,28 @@ func splitMessageID(id string) (head string, seq group.Seq, err error) {
 	return id[:i], group.Seq(n), nil
 }
 
-// tablePrefix starts the names of the collections that hold records.
-const tablePrefix = "t_"
+const (
+	// tablePrefix starts the names of the collections that hold the records of one table.
+	tablePrefix = "t_"
+	// standingsName is the collection of the tables that a login reads together, so that it
+	// can read them in one round trip. A record's _id there starts with the table's name.
+	standingsName = "standings"
+)
 
-// tableCollection is the name of a table's collection. A byte that a collection's name had
-// better not have is escaped.
-func tableCollection(table string) (string, error) {
+// A place is where a table's records are.
+type place struct {
+	collection string
+	prefix     string // of the records' _ids, before their keys
+}
+
+// placeOf returns where a table's records are. A byte that a collection's name had better not
+// have is escaped.
+func placeOf(table string) (place, error) {
+	if slices.Contains(storage.LoginTables, table) {
+		return place{standingsName, table + ":"}, nil
+	}
 	if table == "" || len(table) > 64 {
-		return "", fmt.Errorf("storage: %q is not the name of a table", table)
+		return place{}, fmt.Errorf("storage: %q is not the name of a table", table)
 	}
 	var b strings.Builder
 	b.WriteString(tablePrefix)
@@ -74,10 +89,18 @@ func tableCollection(table string) (string, error) {
 			fmt.Fprintf(&b, "%%%02X", c)
 		}
 	}
-	return b.String(), nil
+	return place{collection: b.String()}, nil
 }
 
-// tableOf is the reverse of tableCollection.
+// id is the _id of the record under key.
+func (p place) id(key string) (string, error) {
+	if len(key) > 1000 || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
+		return "", fmt.Errorf("storage: a key of %d bytes is too long or not text", len(key))
+	}
+	return p.prefix + key, nil
+}
+
+// tableOf returns the table that has a collection of its own.
 func tableOf(collection string) (string, bool) {
 	name, ok := strings.CutPrefix(collection, tablePrefix)
 	if !ok {
@@ -85,14 +108,6 @@ func tableOf(collection string) (string, bool) {
 	}
 	parts, err := storage.SplitKey(name)
 	return strings.Join(parts, ":"), err == nil
-}
-
-// checkRecordKey refuses keys that can't be an _id.
-func checkRecordKey(key string) error {
-	if len(key) > 1000 || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
-		return fmt.Errorf("storage: a key of %d bytes is too long or not text", len(key))
-	}
-	return nil
 }
 
 // prefixEnd is the first string above all that start with prefix, in the order of code points,

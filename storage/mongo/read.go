@@ -3,12 +3,15 @@ package mongo
 import (
 	"context"
 	"iter"
+	"maps"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/storage"
 )
 
 var (
@@ -123,40 +126,93 @@ func (s *Store) messagePage(ctx context.Context, filter bson.D, down bool, limit
 	return msgs, nil
 }
 
-// Latest returns the newest message of each group that keep accepts, among its newest depth.
-// Most groups end with such a message; the rest is read in one more query for each 1,000
-// groups or 20,000 messages.
-func (s *Store) Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
-	heads, err := s.Heads(ctx, keys)
-	if err != nil {
+// Ends returns the heads of many groups with the messages at their tails, in two round trips
+// for each 1,000 of them, and two more for those whose heads lag behind.
+func (s *Store) Ends(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	latest := make([]*group.Message, len(keys))
-	places := make(map[group.Key][]int, len(keys))
-	var ends []string
-	for i, key := range keys {
-		if places[key] = append(places[key], i); len(places[key]) == 1 && heads[i].Tail > 0 && depth > 0 {
-			ends = append(ends, messageID(headID(key), heads[i].Tail))
-		}
-	}
-	take := func(found []*group.Message) {
-		for _, m := range found {
-			for _, i := range places[m.Key()] {
-				if latest[i] == nil && !expired(m) && (keep == nil || keep(m)) {
-					latest[i] = m
-				}
-			}
-		}
-	}
-	for len(ends) > 0 {
-		n := min(len(ends), maxKeys)
-		found, err := s.messagePage(ctx, idFilter(ends[:n]), true, n)
+	out := make([]storage.End, 0, len(keys))
+	for chunk := range slices.Chunk(keys, headsChunk) {
+		ends, err := s.endsOf(ctx, chunk)
 		if err != nil {
 			return nil, err
 		}
-		ends = ends[n:]
-		take(found)
+		out = append(out, ends...)
 	}
+	return out, nil
+}
+
+func (s *Store) endsOf(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+	ids := headIDs(keys)
+	heads, err := s.storedHeads(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	// With each tail the place above it: whether there is something says whether the head lags.
+	places := make([]string, 0, 2*len(ids))
+	for _, id := range ids {
+		if tail := heads[id].Tail; tail > 0 {
+			places = append(places, messageID(id, tail))
+		}
+		places = append(places, messageID(id, heads[id].Tail+1))
+	}
+	last, err := s.messagesAt(ctx, places)
+	if err != nil {
+		return nil, err
+	}
+	var lagging, tails []string
+	for _, id := range ids {
+		if last[messageID(id, heads[id].Tail+1)] != nil {
+			lagging = append(lagging, id)
+		}
+	}
+	if len(lagging) > 0 {
+		if err := s.readAhead(ctx, lagging, heads); err != nil {
+			return nil, err
+		}
+		for _, id := range lagging {
+			tails = append(tails, messageID(id, heads[id].Tail))
+		}
+		above, err := s.messagesAt(ctx, tails)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(last, above)
+	}
+	ends := make([]storage.End, len(ids))
+	for i, id := range ids {
+		ends[i] = storage.End{Key: keys[i], Head: heads[id]}
+		if m := last[messageID(id, heads[id].Tail)]; m != nil && !expired(m) {
+			ends[i].Last = m
+		}
+	}
+	return ends, nil
+}
+
+// messagesAt returns the messages with the given _ids.
+func (s *Store) messagesAt(ctx context.Context, ids []string) (map[string]*group.Message, error) {
+	found, err := s.messagePage(ctx, idFilter(ids), false, len(ids))
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[string]*group.Message, len(found))
+	for _, m := range found {
+		at[messageID(headID(m.Key()), m.Seq)] = m
+	}
+	return at, nil
+}
+
+// Latest returns the newest message of each log that keep accepts, among its newest depth.
+// Most logs end with such a message; the rest is read in one query for each 1,000 groups or
+// 20,000 messages.
+func (s *Store) Latest(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	latest := make([]*group.Message, len(ends))
+	accepted := func(m *group.Message) bool { return !expired(m) && (keep == nil || keep(m)) }
+	behind := make(map[group.Key][]int)
 	var ranges bson.A
 	messages := 0
 	ask := func() error {
@@ -164,13 +220,24 @@ func (s *Store) Latest(ctx context.Context, keys []group.Key, depth int, keep fu
 			return nil
 		}
 		found, err := s.messagePage(ctx, bson.D{{Key: "$or", Value: ranges}}, true, messages)
+		for _, m := range found {
+			for _, i := range behind[m.Key()] {
+				if from, to := below(ends[i].Head, depth); latest[i] == nil && m.Seq >= from && m.Seq < to && accepted(m) {
+					latest[i] = m
+				}
+			}
+		}
 		ranges, messages = nil, 0
-		take(found)
+		clear(behind)
 		return err
 	}
-	for i, key := range keys {
-		from, to := max(heads[i].First, heads[i].Tail-group.Seq(depth)+1, 1), heads[i].Tail
-		if latest[i] != nil || places[key][0] != i || from >= to {
+	for i, end := range ends {
+		if end.Last != nil && depth > 0 && accepted(end.Last) {
+			latest[i] = end.Last
+			continue
+		}
+		from, to := below(end.Head, depth)
+		if from >= to {
 			continue
 		}
 		if n := int(to - from); len(ranges) == headsChunk || len(ranges) > 0 && messages+n > maxAhead {
@@ -178,10 +245,16 @@ func (s *Store) Latest(ctx context.Context, keys []group.Key, depth int, keep fu
 				return nil, err
 			}
 		}
-		ranges = append(ranges, rangeFilter(headID(key), from, to))
+		behind[end.Key] = append(behind[end.Key], i)
+		ranges = append(ranges, rangeFilter(headID(end.Key), from, to))
 		messages += int(to - from)
 	}
 	return latest, ask()
+}
+
+// below returns the SEQs before the last one that are among the newest depth.
+func below(h storage.Head, depth int) (from, to group.Seq) {
+	return max(h.First, h.Tail-group.Seq(depth)+1, 1), h.Tail
 }
 
 // Hour yields all messages whose Time is in [from, from+3600), grouped by group.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -29,13 +30,13 @@ type step struct {
 }
 
 type record struct {
-	key   string
+	id    string
 	value []byte
 }
 
 // A recordDoc is a record as it is stored.
 type recordDoc struct {
-	Key   string `bson:"_id"`
+	ID    string `bson:"_id"`
 	Value []byte `bson:"v"`
 }
 
@@ -43,10 +44,11 @@ type recordDoc struct {
 func newWrite(key group.Key, muts []storage.Mutation) (*write, error) {
 	w := &write{key: key, count: len(muts)}
 	for _, m := range muts {
-		if err := checkRecordKey(m.Key); err != nil {
+		p, err := placeOf(m.Table)
+		if err != nil {
 			return nil, err
 		}
-		collection, err := tableCollection(m.Table)
+		id, err := p.id(m.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -56,12 +58,12 @@ func newWrite(key group.Key, muts []storage.Mutation) (*write, error) {
 		if len(m.Value) > maxDocument-len(m.Key) {
 			return nil, fmt.Errorf("storage: table %s: a value of %d bytes is more than a document holds", m.Table, len(m.Value))
 		}
-		w.size += len(m.Key) + len(m.Value)
-		if n := len(w.steps); n == 0 || w.steps[n-1].collection != collection || w.steps[n-1].op != m.Op {
-			w.steps = append(w.steps, step{collection: collection, op: m.Op})
+		w.size += len(id) + len(m.Value)
+		if n := len(w.steps); n == 0 || w.steps[n-1].collection != p.collection || w.steps[n-1].op != m.Op {
+			w.steps = append(w.steps, step{collection: p.collection, op: m.Op})
 		}
 		last := &w.steps[len(w.steps)-1]
-		last.records = append(last.records, record{m.Key, append([]byte{}, m.Value...)})
+		last.records = append(last.records, record{id, append([]byte{}, m.Value...)})
 	}
 	return w, nil
 }
@@ -185,16 +187,16 @@ func (s *Store) bulkWrite(c *mongo.Collection, models []mongo.WriteModel) error 
 func (s *Store) model(op storage.Op, r record) mongo.WriteModel {
 	switch op {
 	case storage.Put:
-		return s.update(r.key, bson.D{{Key: "$set", Value: bson.D{{Key: "v", Value: r.value}}}}, true)
+		return s.update(r.id, bson.D{{Key: "$set", Value: bson.D{{Key: "v", Value: r.value}}}}, true)
 	case storage.Delete:
 		if s.many {
-			return mongo.NewDeleteManyModel().SetFilter(idFilter([]string{r.key}))
+			return mongo.NewDeleteManyModel().SetFilter(idFilter([]string{r.id}))
 		}
-		return mongo.NewDeleteOneModel().SetFilter(idFilter([]string{r.key}))
+		return mongo.NewDeleteOneModel().SetFilter(idFilter([]string{r.id}))
 	case storage.DeletePrefix:
-		return mongo.NewDeleteManyModel().SetFilter(prefixFilter(r.key))
+		return mongo.NewDeleteManyModel().SetFilter(prefixFilter(r.id))
 	default: // opReplace
-		return s.update(r.key, bson.D{{Key: "$set", Value: bson.D{{Key: "m", Value: bson.Raw(r.value)}}}}, false)
+		return s.update(r.id, bson.D{{Key: "$set", Value: bson.D{{Key: "m", Value: bson.Raw(r.value)}}}}, false)
 	}
 }
 
@@ -229,7 +231,7 @@ func (s *Store) insertRecords(c *mongo.Collection, ws []*write) {
 	var docs []bson.Raw
 	for _, w := range ws {
 		for _, r := range w.steps[w.next].records {
-			raw, err := bson.Marshal(recordDoc{r.key, r.value})
+			raw, err := bson.Marshal(recordDoc{r.id, r.value})
 			if err != nil { // a string and bytes: it can't happen
 				panic(err)
 			}
@@ -291,29 +293,44 @@ const maxKeys = 20000
 // GetMany returns the values of keys in their order, nil where there is none, in one round
 // trip for each 20,000 keys or 16 MiB.
 func (s *Store) GetMany(ctx context.Context, table string, keys []string) ([][]byte, error) {
+	refs := make([]storage.Ref, len(keys))
+	for i, key := range keys {
+		refs[i] = storage.Ref{Table: table, Key: key}
+	}
+	return s.GetAll(ctx, refs)
+}
+
+// GetAll is GetMany for records of several tables, with its round trips for each collection.
+func (s *Store) GetAll(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	name, err := tableCollection(table)
-	if err != nil {
-		return nil, err
-	}
-	values := make([][]byte, len(keys))
-	places := make(map[string][]int, len(keys))
-	for i, key := range keys {
-		if err := checkRecordKey(key); err != nil {
-			return nil, err
-		}
-		places[key] = append(places[key], i)
-	}
-	for chunk := range slices.Chunk(keys, maxKeys) {
-		found, err := s.findRecords(ctx, name, idFilter(chunk), false, len(chunk))
+	values := make([][]byte, len(refs))
+	places := make(map[string]map[string][]int) // by collection and _id
+	for i, r := range refs {
+		p, err := placeOf(r.Table)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range found {
-			for _, i := range places[r.Key] {
-				values[i] = bytes.Clone(r.Value)
+		id, err := p.id(r.Key)
+		if err != nil {
+			return nil, err
+		}
+		if places[p.collection] == nil {
+			places[p.collection] = make(map[string][]int, len(refs))
+		}
+		places[p.collection][id] = append(places[p.collection][id], i)
+	}
+	for collection, ids := range places {
+		for chunk := range slices.Chunk(slices.Sorted(maps.Keys(ids)), maxKeys) {
+			found, err := s.findRecords(ctx, collection, idFilter(chunk), false, len(chunk))
+			if err != nil {
+				return nil, err
+			}
+			for _, d := range found {
+				for _, i := range ids[d.ID] {
+					values[i] = bytes.Clone(d.Value)
+				}
 			}
 		}
 	}
@@ -336,25 +353,28 @@ const pageLen = 1000
 // no cursor is kept on the server while the caller works.
 func (s *Store) Scan(ctx context.Context, table string, span storage.Span) iter.Seq2[storage.Record, error] {
 	return func(yield func(storage.Record, error) bool) {
-		name, err := tableCollection(table)
-		err = errors.Join(s.ready(ctx), err, checkRecordKey(span.Prefix), checkRecordKey(span.After))
-		if err != nil {
+		p, err := placeOf(table)
+		prefix, err1 := p.id(span.Prefix)
+		after, err2 := p.id(span.After)
+		if err = errors.Join(s.ready(ctx), err, err1, err2); err != nil {
 			yield(storage.Record{}, err)
 			return
 		}
-		after := span.After
+		if span.After == "" {
+			after = ""
+		}
 		for n := 0; span.Limit == 0 || n < span.Limit; {
 			want := pageLen
 			if span.Limit > 0 {
 				want = min(want, span.Limit-n)
 			}
-			found, err := s.findRecords(ctx, name, spanFilter(span.Prefix, after, span.Reverse), span.Reverse, want)
+			found, err := s.findRecords(ctx, p.collection, spanFilter(prefix, after, span.Reverse), span.Reverse, want)
 			if err != nil {
 				yield(storage.Record{}, err)
 				return
 			}
-			for _, r := range found {
-				if !yield(r, nil) {
+			for _, d := range found {
+				if !yield(storage.Record{Key: d.ID[len(p.prefix):], Value: d.Value}, nil) {
 					return
 				}
 			}
@@ -362,7 +382,7 @@ func (s *Store) Scan(ctx context.Context, table string, span storage.Span) iter.
 				return
 			}
 			n += len(found)
-			after = found[len(found)-1].Key
+			after = found[len(found)-1].ID
 		}
 	}
 }
@@ -405,21 +425,19 @@ func spanFilter(prefix, after string, reverse bool) bson.D {
 	return bson.D{{Key: "_id", Value: bounds}}
 }
 
-func (s *Store) findRecords(ctx context.Context, collection string, filter bson.D, reverse bool, limit int) ([]storage.Record, error) {
+func (s *Store) findRecords(ctx context.Context, collection string, filter bson.D, reverse bool, limit int) ([]recordDoc, error) {
 	raws, err := s.find(ctx, s.db.Collection(collection), filter, reverse, limit, nil)
 	if err != nil {
 		return nil, err
 	}
-	found := make([]storage.Record, len(raws))
+	found := make([]recordDoc, len(raws))
 	for i, raw := range raws {
-		var d recordDoc
-		if err := bson.Unmarshal(raw, &d); err != nil {
+		if err := bson.Unmarshal(raw, &found[i]); err != nil {
 			return nil, fmt.Errorf("%w: %w", storage.ErrCorrupt, err)
 		}
-		if d.Value == nil {
-			d.Value = []byte{} // nil would mean that there is none
+		if found[i].Value == nil {
+			found[i].Value = []byte{} // nil would mean that there is none
 		}
-		found[i] = storage.Record(d)
 	}
 	return found, nil
 }

@@ -330,9 +330,9 @@ func TestHiddenUntilDurable(t *testing.T) {
 	if n := length(t, s, key); n != 2 {
 		t.Errorf("%d messages are shown during the fsync of the third; want 2", n)
 	}
-	latest, err := s.Latest(t.Context(), []group.Key{key}, 5, nil)
-	if err != nil || latest[0].Seq != 2 {
-		t.Errorf("Latest during the fsync = %v, %v; want SEQ 2", latest[0], err)
+	ends, err := s.Ends(t.Context(), []group.Key{key})
+	if err != nil || ends[0].Head.Tail != 2 || ends[0].Last == nil || ends[0].Last.Seq != 2 {
+		t.Errorf("Ends during the fsync = %+v, %v; want SEQ 2", ends, err)
 	}
 	// Its writer leaves; from then on the end of the log is unknown, and nobody is told a wrong one.
 	leave()

@@ -109,32 +109,49 @@ func decode(it *pebble.Iterator) (*group.Message, error) {
 	return storage.DecodeMessage(v)
 }
 
-// Latest returns the newest message of each group that keep accepts, among its newest depth.
-func (s *Store) Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
-	latest := make([]*group.Message, len(keys))
+// Ends returns the heads of many groups with the messages at their tails.
+func (s *Store) Ends(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+	ends := make([]storage.End, len(keys))
 	for i, key := range keys {
 		h, err := s.Head(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if latest[i], err = s.latest(ctx, key, h, depth, keep); err != nil {
-			return nil, err
+		ends[i] = storage.End{Key: key, Head: h}
+		for m, err := range s.Range(ctx, key, h.Tail, h.Tail+1) {
+			if err != nil {
+				return nil, err
+			}
+			ends[i].Last = m
+		}
+	}
+	return ends, nil
+}
+
+// Latest returns the newest message of each log that keep accepts, among its newest depth.
+func (s *Store) Latest(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	latest := make([]*group.Message, len(ends))
+	for i, end := range ends {
+		if m := end.Last; m != nil && depth > 0 && !expired(m) && (keep == nil || keep(m)) {
+			latest[i] = m
+			continue
+		}
+		h := end.Head
+		from := max(h.First, h.Tail-group.Seq(depth)+1, 1)
+		for m, err := range s.RangeDown(ctx, end.Key, from, h.Tail) {
+			if err != nil {
+				return nil, err
+			}
+			if keep == nil || keep(m) {
+				latest[i] = m
+				break
+			}
 		}
 	}
 	return latest, nil
-}
-
-func (s *Store) latest(ctx context.Context, key group.Key, h storage.Head, depth int, keep func(*group.Message) bool) (*group.Message, error) {
-	from := max(h.First, h.Tail-group.Seq(depth)+1, 1)
-	for m, err := range s.RangeDown(ctx, key, from, h.Tail+1) {
-		if err != nil {
-			return nil, err
-		}
-		if keep == nil || keep(m) {
-			return m, nil
-		}
-	}
-	return nil, nil
 }
 
 // Hour yields all messages whose Time is in [from, from+3600), grouped by group.

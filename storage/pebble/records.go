@@ -68,9 +68,18 @@ func (s *Store) Get(ctx context.Context, table, key string) ([]byte, error) {
 	return value, nil
 }
 
-// GetMany returns the values of keys in their order, nil where there is none. All are of one
-// moment. One iterator goes through them in the order of the keys: neighbours share its blocks.
-func (s *Store) GetMany(ctx context.Context, table string, keys []string) (_ [][]byte, err error) {
+// GetMany returns the values of keys in their order, nil where there is none. All are of one moment.
+func (s *Store) GetMany(ctx context.Context, table string, keys []string) ([][]byte, error) {
+	refs := make([]storage.Ref, len(keys))
+	for i, key := range keys {
+		refs[i] = storage.Ref{Table: table, Key: key}
+	}
+	return s.GetAll(ctx, refs)
+}
+
+// GetAll is GetMany for records of several tables. One iterator goes through them in the order
+// of their keys: neighbours share its blocks.
+func (s *Store) GetAll(ctx context.Context, refs []storage.Ref) (_ [][]byte, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -78,11 +87,11 @@ func (s *Store) GetMany(ctx context.Context, table string, keys []string) (_ [][
 		key []byte
 		at  int
 	}
-	places := make([]place, len(keys))
-	for i, key := range keys {
-		k, err := recordKey(table, key)
+	places := make([]place, len(refs))
+	for i, r := range refs {
+		k, err := recordKey(r.Table, r.Key)
 		if err != nil {
-			return nil, fmt.Errorf("table %s: record %q: %w", table, key, err)
+			return nil, fmt.Errorf("table %s: record %q: %w", r.Table, r.Key, err)
 		}
 		places[i] = place{k, i}
 	}
@@ -96,7 +105,7 @@ func (s *Store) GetMany(ctx context.Context, table string, keys []string) (_ [][
 			err = unavailable(e)
 		}
 	}()
-	values := make([][]byte, len(keys))
+	values := make([][]byte, len(refs))
 	for _, p := range places {
 		// The prefix is the whole key, which is what the Bloom filters know.
 		if it.SeekPrefixGE(p.key) && bytes.Equal(it.Key(), p.key) {

@@ -99,9 +99,14 @@ func (f *Faulty) RangeDown(ctx context.Context, key group.Key, from, to group.Se
 	return rows(f, f.Store.RangeDown(ctx, key, from, to))
 }
 
+// Ends implements storage.MessageLog.
+func (f *Faulty) Ends(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+	return try(f, func() ([]storage.End, error) { return f.Store.Ends(ctx, keys) })
+}
+
 // Latest implements storage.MessageLog.
-func (f *Faulty) Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
-	return try(f, func() ([]*group.Message, error) { return f.Store.Latest(ctx, keys, depth, keep) })
+func (f *Faulty) Latest(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+	return try(f, func() ([]*group.Message, error) { return f.Store.Latest(ctx, ends, depth, keep) })
 }
 
 // Replace implements storage.MessageLog.
@@ -132,6 +137,11 @@ func (f *Faulty) Get(ctx context.Context, table, key string) ([]byte, error) {
 // GetMany implements storage.Records.
 func (f *Faulty) GetMany(ctx context.Context, table string, keys []string) ([][]byte, error) {
 	return try(f, func() ([][]byte, error) { return f.Store.GetMany(ctx, table, keys) })
+}
+
+// GetAll implements storage.Records.
+func (f *Faulty) GetAll(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
+	return try(f, func() ([][]byte, error) { return f.Store.GetAll(ctx, refs) })
 }
 
 // Scan implements storage.Records.

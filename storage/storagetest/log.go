@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ var logChecks = []check{
 	{"Log/MutationExists", checkMutationExists},
 	{"Log/IDs", checkIDs},
 	{"Log/Heads", checkHeads},
+	{"Log/Ends", checkEnds},
 	{"Log/Latest", checkLatest},
 	{"Log/Replace", checkReplace},
 	{"Log/Drop", checkDrop},
@@ -39,9 +41,16 @@ func checkEmptyLog(t *testing.T, s storage.Store) {
 		t.Errorf("Head = %+v, %v; want the zero Head", h, err)
 	}
 	wantLog(t, s, key, nil)
-	latest, err := s.Latest(t.Context(), []group.Key{key}, 10, nil)
+	ends := mustEnds(t, s, key)
+	if want := (storage.End{Key: key}); ends[0] != want {
+		t.Errorf("Ends = %+v; want %+v", ends, want)
+	}
+	latest, err := s.Latest(t.Context(), ends, 10, nil)
 	if err != nil || len(latest) != 1 || latest[0] != nil {
 		t.Errorf("Latest = %v, %v; want one nil", latest, err)
+	}
+	if ends, err := s.Ends(t.Context(), nil); err != nil || len(ends) != 0 {
+		t.Errorf("Ends of nothing = %v, %v; want nothing", ends, err)
 	}
 	if latest, err := s.Latest(t.Context(), nil, 10, nil); err != nil || len(latest) != 0 {
 		t.Errorf("Latest of nothing = %v, %v; want nothing", latest, err)
@@ -284,11 +293,68 @@ func checkHeads(t *testing.T, s storage.Store) {
 	}
 }
 
+func mustEnds(t *testing.T, s storage.Store, keys ...group.Key) []storage.End {
+	t.Helper()
+	ends, err := s.Ends(t.Context(), keys)
+	if err != nil || len(ends) != len(keys) {
+		t.Fatalf("Ends = %v, %v; want %d", ends, err, len(keys))
+	}
+	return ends
+}
+
+// checkEnds reads the ends of logs while they grow, and while what is at their tails changes.
+func checkEnds(t *testing.T, s storage.Store) {
+	again := group.Key{ID: "a", Incarnation: 2}
+	last := map[group.Key]*group.Message{}
+	keys := []group.Key{Key("b"), Key("none"), Key("a"), Key("b"), again, Key("ab")}
+	check := func(what string) {
+		t.Helper()
+		for range 2 { // the second answer may be a remembered one
+			for i, end := range mustEnds(t, s, keys...) {
+				want := storage.End{Key: keys[i], Last: last[keys[i]]}
+				if h, err := s.Head(t.Context(), keys[i]); err != nil || h != end.Head || end.Key != keys[i] {
+					t.Errorf("%s: Ends()[%d] = %+v; want the head %+v, %v of %v", what, i, end, h, err, keys[i])
+				}
+				if !reflect.DeepEqual(end.Last, want.Last) {
+					t.Errorf("%s: Ends()[%d].Last = %+v; want %+v", what, i, end.Last, want.Last)
+				}
+			}
+		}
+	}
+	grow := func(key group.Key, tail group.Seq, n int) {
+		b := NewBatch(key, tail, n)
+		mustAppend(t, s, b)
+		last[key] = b.Messages[n-1]
+	}
+	check("empty")
+	grow(Key("a"), 0, 1)
+	grow(Key("b"), 0, 5)
+	grow(again, 0, 2)
+	check("filled")
+	grow(Key("a"), 1, 3)
+	grow(Key("ab"), 0, 130)
+	check("grown")
+	last[Key("a")] = last[Key("a")].Tombstone(group.Recalled, "bob", "typo")
+	if err := s.Replace(t.Context(), Key("a"), []*group.Message{last[Key("a")]}); err != nil {
+		t.Fatal(err)
+	}
+	check("recalled")
+	if err := s.Drop(t.Context(), Key("b")); err != nil {
+		t.Fatal(err)
+	}
+	delete(last, Key("b"))
+	check("dropped")
+	grow(Key("b"), 0, 2)
+	check("written again")
+}
+
 func checkLatest(t *testing.T, s storage.Store) {
 	for id, n := range map[group.ID]int{"a": 1, "b": 5, "ab": 12} {
 		mustAppend(t, s, NewBatch(Key(id), 0, n))
 	}
 	keys := []group.Key{Key("b"), Key("none"), Key("a"), Key("ab")}
+	ends := mustEnds(t, s, keys...)
+	mustAppend(t, s, NewBatch(Key("b"), 5, 2)) // behind the ends
 	upTo := func(last group.Seq) func(*group.Message) bool {
 		return func(m *group.Message) bool { return m.Seq <= last }
 	}
@@ -306,7 +372,7 @@ func checkLatest(t *testing.T, s storage.Store) {
 		{"not deep enough", 8, upTo(4), []group.Seq{4, 0, 1, 0}},
 		{"none", 100, upTo(0), []group.Seq{0, 0, 0, 0}},
 	} {
-		latest, err := s.Latest(t.Context(), keys, c.depth, c.keep)
+		latest, err := s.Latest(t.Context(), ends, c.depth, c.keep)
 		if err != nil || len(latest) != len(keys) {
 			t.Fatalf("%s: Latest = %v, %v; want %d", c.name, latest, err, len(keys))
 		}
@@ -409,10 +475,11 @@ func checkLogCanceled(t *testing.T, s storage.Store) {
 	}
 	_, headErr := s.Head(ctx, Key("other"))
 	_, headsErr := s.Heads(ctx, []group.Key{key})
-	_, latestErr := s.Latest(ctx, []group.Key{key}, 1, nil)
+	_, endsErr := s.Ends(ctx, []group.Key{key})
+	_, latestErr := s.Latest(ctx, []storage.End{{Key: key, Head: storage.Head{Tail: 2}}}, 1, nil)
 	_, sweepErr := s.Sweep(ctx, Never)
 	for name, err := range map[string]error{
-		"Append": s.Append(ctx, NewBatch(key, 2, 1)), "Head": headErr, "Heads": headsErr, "Latest": latestErr,
+		"Append": s.Append(ctx, NewBatch(key, 2, 1)), "Head": headErr, "Heads": headsErr, "Ends": endsErr, "Latest": latestErr,
 		"Sweep": sweepErr, "Drop": s.Drop(ctx, key), "Replace": s.Replace(ctx, key, []*group.Message{NewMessage(key, 1)}),
 		"Range": first(s.Range(ctx, key, 1, 3)), "RangeDown": first(s.RangeDown(ctx, key, 1, 3)), "Hour": first(s.Hour(ctx, Epoch0)),
 	} {

@@ -167,15 +167,31 @@ func (s *Memory) live(key group.Key, from, to group.Seq) []*group.Message {
 	return found
 }
 
-// Latest implements storage.MessageLog.
-func (s *Memory) Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
-	out := make([]*group.Message, len(keys))
+// Ends implements storage.MessageLog.
+func (s *Memory) Ends(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+	out := make([]storage.End, len(keys))
 	for i, k := range keys {
 		h, err := s.Head(ctx, k)
 		if err != nil {
 			return nil, err
 		}
-		for m, err := range s.RangeDown(ctx, k, max(1, h.Tail-group.Seq(depth)+1), h.Tail+1) {
+		out[i] = storage.End{Key: k, Head: h}
+		for m, err := range s.Range(ctx, k, h.Tail, h.Tail+1) {
+			if err != nil {
+				return nil, err
+			}
+			out[i].Last = m
+		}
+	}
+	return out, nil
+}
+
+// Latest implements storage.MessageLog.
+func (s *Memory) Latest(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+	out := make([]*group.Message, len(ends))
+	for i, end := range ends {
+		tail := end.Head.Tail
+		for m, err := range s.RangeDown(ctx, end.Key, max(1, tail-group.Seq(depth)+1), tail+1) {
 			if err != nil {
 				return nil, err
 			}
@@ -287,6 +303,19 @@ func (s *Memory) GetMany(ctx context.Context, table string, keys []string) ([][]
 	out := make([][]byte, len(keys))
 	for i, k := range keys {
 		out[i] = slices.Clone(s.tables[table][k])
+	}
+	return out, nil
+}
+
+// GetAll implements storage.Records.
+func (s *Memory) GetAll(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
+	if err := s.enter(ctx, "GetAll"); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	out := make([][]byte, len(refs))
+	for i, r := range refs {
+		out[i] = slices.Clone(s.tables[r.Table][r.Key])
 	}
 	return out, nil
 }

@@ -24,11 +24,13 @@ type broken struct {
 	head      func(ctx context.Context, key group.Key) (storage.Head, error)
 	rang      func(ctx context.Context, key group.Key, from, to group.Seq) iter.Seq2[*group.Message, error]
 	down      func(ctx context.Context, key group.Key, from, to group.Seq) iter.Seq2[*group.Message, error]
-	latest    func(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error)
+	ends      func(ctx context.Context, keys []group.Key) ([]storage.End, error)
+	latest    func(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error)
 	replace   func(ctx context.Context, key group.Key, msgs []*group.Message, muts ...storage.Mutation) error
 	hour      func(ctx context.Context, from int64) iter.Seq2[*group.Message, error]
 	drop      func(ctx context.Context, key group.Key) error
 	sweep     func(ctx context.Context, now int64) (bool, error)
+	all       func(ctx context.Context, refs []storage.Ref) ([][]byte, error)
 	many      func(ctx context.Context, table string, keys []string) ([][]byte, error)
 	scan      func(ctx context.Context, table string, span storage.Span) iter.Seq2[storage.Record, error]
 	applyMuts func(ctx context.Context, muts ...storage.Mutation) error
@@ -62,11 +64,18 @@ func (b *broken) RangeDown(ctx context.Context, key group.Key, from, to group.Se
 	return b.Memory.RangeDown(ctx, key, from, to)
 }
 
-func (b *broken) Latest(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
-	if b.latest != nil {
-		return b.latest(ctx, keys, depth, keep)
+func (b *broken) Ends(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+	if b.ends != nil {
+		return b.ends(ctx, keys)
 	}
-	return b.Memory.Latest(ctx, keys, depth, keep)
+	return b.Memory.Ends(ctx, keys)
+}
+
+func (b *broken) Latest(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+	if b.latest != nil {
+		return b.latest(ctx, ends, depth, keep)
+	}
+	return b.Memory.Latest(ctx, ends, depth, keep)
 }
 
 func (b *broken) Replace(ctx context.Context, key group.Key, msgs []*group.Message, muts ...storage.Mutation) error {
@@ -102,6 +111,13 @@ func (b *broken) GetMany(ctx context.Context, table string, keys []string) ([][]
 		return b.many(ctx, table, keys)
 	}
 	return b.Memory.GetMany(ctx, table, keys)
+}
+
+func (b *broken) GetAll(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
+	if b.all != nil {
+		return b.all(ctx, refs)
+	}
+	return b.Memory.GetAll(ctx, refs)
 }
 
 func (b *broken) Scan(ctx context.Context, table string, span storage.Span) iter.Seq2[storage.Record, error] {
@@ -207,8 +223,43 @@ var plants = []struct {
 		}
 	}},
 	{"depth is ignored", "Log/Latest", func(m *Memory, b *broken) {
-		b.latest = func(ctx context.Context, keys []group.Key, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
-			return m.Latest(ctx, keys, depth+1, keep)
+		b.latest = func(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+			return m.Latest(ctx, ends, depth+1, keep)
+		}
+	}},
+	{"ends without their messages", "Log/Ends", func(m *Memory, b *broken) {
+		b.ends = func(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+			ends, err := m.Ends(ctx, keys)
+			for i := range ends {
+				ends[i].Last = nil
+			}
+			return ends, err
+		}
+	}},
+	{"an end is remembered over a recall", "Log/Ends", func(m *Memory, b *broken) {
+		seen := make(map[group.Key]storage.End)
+		b.ends = func(ctx context.Context, keys []group.Key) ([]storage.End, error) {
+			ends, err := m.Ends(ctx, keys)
+			for i := range ends {
+				if had, ok := seen[keys[i]]; ok && had.Head == ends[i].Head {
+					ends[i] = had
+				}
+				seen[keys[i]] = ends[i]
+			}
+			return ends, err
+		}
+	}},
+	{"the latest above the given end", "Log/Latest", func(m *Memory, b *broken) {
+		b.latest = func(ctx context.Context, ends []storage.End, depth int, keep func(*group.Message) bool) ([]*group.Message, error) {
+			var keys []group.Key
+			for _, end := range ends {
+				keys = append(keys, end.Key)
+			}
+			now, err := m.Ends(ctx, keys)
+			if err != nil {
+				return nil, err
+			}
+			return m.Latest(ctx, now, depth, keep)
 		}
 	}},
 	{"replace makes messages", "Log/Replace", func(m *Memory, b *broken) {
@@ -321,6 +372,15 @@ var plants = []struct {
 				}
 			}
 			return m.Apply(ctx, muts...)
+		}
+	}},
+	{"all values of one table", "Records/GetAll", func(m *Memory, b *broken) {
+		b.all = func(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
+			refs = slices.Clone(refs)
+			for i := range refs {
+				refs[i].Table = refs[0].Table
+			}
+			return m.GetAll(ctx, refs)
 		}
 	}},
 	{"values in the store's order", "Records/GetMany", func(m *Memory, b *broken) {

@@ -18,6 +18,7 @@ var recordChecks = []check{
 	{"Records/Exists", checkExists},
 	{"Records/DeletePrefix", checkDeletePrefix},
 	{"Records/GetMany", checkGetMany},
+	{"Records/GetAll", checkGetAll},
 	{"Records/Scan", checkScan},
 	{"Records/ScanKeys", checkScanKeys},
 	{"Records/Ownership", checkRecordOwnership},
@@ -137,6 +138,49 @@ func checkGetMany(t *testing.T, s storage.Store) {
 	}
 }
 
+// checkGetAll asks several tables at once, some of which have records under the same keys.
+func checkGetAll(t *testing.T, s storage.Store) {
+	tables := append([]string{"lives", "trash"}, storage.LoginTables...)
+	for _, table := range tables {
+		for i := range 8 {
+			mustApply(t, s, put(table, fmt.Sprint("k", i), fmt.Sprint(table, i)))
+		}
+	}
+	mustApply(t, s, put("members", "empty", ""), remove("reads", "k3"), removePrefix("sends", "k4"), put("views", "k5", "new"))
+	var refs []storage.Ref
+	var want []string
+	for _, i := range rand.Perm(9 * len(tables)) {
+		table, key := tables[i%len(tables)], fmt.Sprint("k", i/len(tables))
+		refs = append(refs, storage.Ref{Table: table, Key: key})
+		switch {
+		case key == "k8", table == "reads" && key == "k3", table == "sends" && key == "k4":
+			want = append(want, "none")
+		case table == "views" && key == "k5":
+			want = append(want, "new")
+		default:
+			want = append(want, table+key[1:])
+		}
+	}
+	refs = append(refs, storage.Ref{Table: "members", Key: "empty"}, refs[0])
+	want = append(want, "", want[0])
+	values, err := s.GetAll(t.Context(), refs)
+	if err != nil || len(values) != len(refs) {
+		t.Fatalf("GetAll = %d values, %v; want %d", len(values), err, len(refs))
+	}
+	for i, v := range values {
+		if got := string(v); v == nil && want[i] != "none" || v != nil && got != want[i] {
+			t.Errorf("GetAll()[%d], %v = %q (nil: %t); want %q", i, refs[i], v, v == nil, want[i])
+		}
+	}
+	if values, err := s.GetAll(t.Context(), nil); err != nil || len(values) != 0 {
+		t.Errorf("GetAll of nothing = %q, %v; want nothing", values, err)
+	}
+	clear(values[len(values)-1])
+	if again, err := s.GetAll(t.Context(), refs); err != nil || string(again[0]) != want[0] && want[0] != "none" {
+		t.Errorf("GetAll after its answer was changed = %q, %v; want %q", again[0], err, want[0])
+	}
+}
+
 // checkScan compares every kind of span with a sorted slice.
 func checkScan(t *testing.T, s storage.Store) {
 	var keys []string
@@ -253,12 +297,13 @@ func checkRecordsCanceled(t *testing.T, s storage.Store) {
 	ctx := canceled(t)
 	_, getErr := s.Get(ctx, "groups", "k")
 	_, manyErr := s.GetMany(ctx, "groups", []string{"k"})
+	_, allErr := s.GetAll(ctx, []storage.Ref{{Table: "groups", Key: "k"}})
 	var scanErr error
 	for _, scanErr = range s.Scan(ctx, "groups", storage.Span{}) {
 		break
 	}
 	for name, err := range map[string]error{
-		"Get": getErr, "GetMany": manyErr, "Scan": scanErr, "Apply": s.Apply(ctx, put("groups", "k", "w")), "Health": s.Health(ctx),
+		"Get": getErr, "GetMany": manyErr, "GetAll": allErr, "Scan": scanErr, "Apply": s.Apply(ctx, put("groups", "k", "w")), "Health": s.Health(ctx),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a canceled context = %v; want context.Canceled", name, err)

@@ -67,7 +67,11 @@ func checkAllExpired(t *testing.T, s storage.Store) {
 	mustAppend(t, s, expiring(key, 0, past, past, past))
 	for range 2 {
 		wantLog(t, s, key, nil)
-		latest, err := s.Latest(t.Context(), []group.Key{key}, 10, nil)
+		ends := mustEnds(t, s, key)
+		if ends[0].Last != nil || ends[0].Head.Tail != 3 {
+			t.Errorf("Ends of an expired log = %+v; want tail 3 without a message", ends[0])
+		}
+		latest, err := s.Latest(t.Context(), ends, 10, nil)
 		if err != nil || latest[0] != nil {
 			t.Errorf("Latest of an expired log = %v, %v; want nil", latest[0], err)
 		}
