@@ -203,6 +203,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerSync()
 	t.registerExport()
 	t.registerStats()
+	t.registerLimits()
 	t.allow(cfg.Allowed)
 	return t
 }

@@ -36,7 +36,7 @@ type Config struct {
 	Sessions  Sessions  `yaml:"sessions" doc:"MQTT sessions that outlive their connection."`
 	Storage   Storage   `yaml:"storage" doc:"Where messages and records are kept."`
 	Pipeline  Pipeline  `yaml:"pipeline" doc:"The way of a message from its sender to storage and fan-out."`
-	Flow      Flow      `yaml:"flow" doc:"Frequency control: how many messages a group takes."`
+	Flow      Flow      `yaml:"flow" doc:"Frequency control: how many messages a group takes. Read again at SIGHUP, but for exempt_admins, and like groups.*.messages_per_second; one group gets its own by set_group_limits (docs/rest.md)."`
 	Groups    Groups    `yaml:"groups" doc:"Limits of groups, and what differs by group type."`
 	Roaming   Roaming   `yaml:"roaming" doc:"Message history."`
 	Callbacks Callbacks `yaml:"callbacks" doc:"HTTP callbacks to the app's own server."`

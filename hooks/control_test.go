@@ -261,6 +261,13 @@ func TestRatesOfUsersAndAddresses(t *testing.T) {
 		for i := range 4 { // this machine is not counted
 			b.mustSend(from([]group.Account{"alice", "bob"}[i%2], "127.0.0.1", uint32(20+i)))
 		}
+		b.wantCode(from("bob", "192.0.2.4", 30), group.CodeFrequencyLimit)
+		b.SetRates(0, 0)
+		b.mustSend(from("bob", "192.0.2.4", 31))
+		b.SetRates(1, 0)
+		b.mustSend(from("bob", "192.0.2.4", 32))
+		b.SetRates(1, 0) // says nothing new
+		b.wantCode(from("bob", "192.0.2.4", 33), group.CodeFrequencyLimit)
 	})
 }
 

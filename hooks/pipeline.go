@@ -118,7 +118,7 @@ type Pipeline struct {
 	metrics *Metrics
 	admins  map[group.Account]bool
 	began   time.Time
-	rates   rates
+	rates   atomic.Pointer[rates]
 
 	// Set before the first Submit, by the Use… methods.
 	deliver Deliverer
@@ -143,8 +143,9 @@ type shard struct {
 func New(store storage.Store, cfg Config, log *slog.Logger) *Pipeline {
 	p := &Pipeline{
 		cfg: cfg.withDefaults(), store: store, log: log, metrics: newMetrics(), seed: maphash.MakeSeed(),
-		admins: make(map[group.Account]bool), began: time.Now(), rates: newRates(cfg.UserRate, cfg.AddressRate, cfg.CountLoopback),
+		admins: make(map[group.Account]bool), began: time.Now(),
 	}
+	p.SetRates(cfg.UserRate, cfg.AddressRate)
 	for _, a := range cfg.Admins {
 		p.admins[a] = true
 	}
@@ -171,6 +172,13 @@ func (p *Pipeline) hears() bool {
 		h, ok := o.(interface{ HearsRefusals() bool })
 		return ok && h.HearsRefusals()
 	})
+}
+
+// SetRates changes Config.UserRate and AddressRate; who is over the rate now begins anew.
+func (p *Pipeline) SetRates(user, address int) {
+	if have := p.rates.Load(); have == nil || have.user != user || have.address != address {
+		p.rates.Store(newRates(user, address, p.cfg.CountLoopback))
+	}
 }
 
 // IsAdmin reports whether a is one of the app's administrators.
@@ -204,7 +212,7 @@ func (p *Pipeline) Submit(d *Draft, done func(Outcome)) {
 		}
 		s.invalid = refusal // the lane refuses it, and notes it for those who are told of what was not sent
 	}
-	if err := p.rates.refuse(d, s.at); err != nil {
+	if err := p.rates.Load().refuse(d, s.at); err != nil {
 		p.left("message refused", d, err.Code, err.Info)
 		p.finish(s, Outcome{Err: err})
 		return

@@ -13,12 +13,14 @@ import (
 // rates bounds what one user and one address submit, so that one flooder does not eat the
 // budget of a group.
 type rates struct {
+	user, address int // as configured
+
 	users, addresses *limiters // nil: no bound
 	loopback         bool      // counts
 }
 
-func newRates(user, address int, loopback bool) rates {
-	return rates{newLimiters(user), newLimiters(address), loopback}
+func newRates(user, address int, loopback bool) *rates {
+	return &rates{user, address, newLimiters(user), newLimiters(address), loopback}
 }
 
 // refuse counts d and says why it may not be sent, or nil.

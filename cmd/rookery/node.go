@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/rookery-im/rookery/broker"
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/configs"
+	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/hooks/callback"
 	"github.com/rookery-im/rookery/push/dispatch"
@@ -32,6 +34,7 @@ import (
 // opened is closed last, in reverse order.
 type node struct {
 	cfg     *configs.Config
+	limits  atomic.Pointer[configs.Config] // what relimit has set: its limits of messages count, and nothing else of it
 	app     usersig.App
 	log     *slog.Logger
 	metrics *prometheus.Registry
@@ -110,10 +113,38 @@ func (n *node) openStore(ctx context.Context, _ *tls.Config) error {
 }
 
 func (n *node) openPipeline(context.Context, *tls.Config) error {
-	n.pipeline = hooks.New(n.store, pipelineConfig(n.cfg), n.log)
+	cfg := pipelineConfig(n.cfg)
+	cfg.Limits = func(g *group.Group) hooks.Limits { return limitsOf(n.limits.Load(), g) }
+	n.limits.Store(n.cfg)
+	n.pipeline = hooks.New(n.store, cfg, n.log)
 	n.metrics.MustRegister(n.pipeline.Metrics())
 	n.onClose("pipeline", n.pipeline.Close)
 	return nil
+}
+
+// relimit makes the limits of messages in cfg count from now on.
+func (n *node) relimit(cfg *configs.Config) {
+	n.limits.Store(cfg)
+	n.pipeline.SetRates(cfg.Flow.UserMessagesPerSecond, cfg.Flow.AddressMessagesPerSecond)
+	n.log.Info("limits of messages read again")
+}
+
+// reload reads the configuration again at each SIGHUP. What is wrong with it is logged, and the
+// limits stay as they are.
+func (n *node) reload(ctx context.Context, signals <-chan os.Signal, load func() (*configs.Config, error)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-signals:
+		}
+		cfg, err := load()
+		if err != nil {
+			n.log.Error("configuration not read again", "err", err)
+			continue
+		}
+		n.relimit(cfg)
+	}
 }
 
 // listen opens an address and makes it known. The listener is closed with the node, if its

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +17,7 @@ import (
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the server until SIGINT or SIGTERM",
+		Short: "Run the server until SIGINT or SIGTERM (SIGHUP: read the limits of messages again)",
 		Args:  cobra.NoArgs,
 	}
 	flags := newConfigFlags(
@@ -50,10 +52,14 @@ func serve(cmd *cobra.Command, flags configFlags, readyFile string) (err error) 
 		log.Info("secret made", "file", made)
 	}
 
+	hangups := make(chan os.Signal, 1) // without a reader SIGHUP would end the process
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	n, err := newNode(cmd.Context(), cfg, usersig.App{ID: cfg.App.SDKAppID, Secret: secret.Reveal()}, log)
 	if err != nil {
 		return err
 	}
+	n.work("reload", func(ctx context.Context) error { return n.reload(ctx, hangups, flags.load) })
 	return n.run(cmd.Context(), func(context.Context) error {
 		if readyFile != "" {
 			if err := writeReadyFile(readyFile, n.addrs); err != nil {
