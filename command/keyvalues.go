@@ -146,10 +146,9 @@ func (e *env) changeAttributes(ctx context.Context, call *Call, id group.ID, opt
 		if set.Values == nil {
 			set.Values = make(map[string]string)
 		}
-		if now := tx.Now().Unix(); set.Second != now {
-			set.Second, set.Writes = now, 0
-		}
-		if set.Writes++; set.Writes > maxAttrWrites {
+		now := tx.Now().UnixMilli()
+		set.Recent = append(slices.DeleteFunc(set.Recent, func(at int64) bool { return at <= now-1000 || at > now }), now)
+		if len(set.Recent) > maxAttrWrites {
 			return group.Errorf(group.CodeAttrTooFrequent, "at most %d changes a second", maxAttrWrites)
 		}
 		if err := change(set.Values); err != nil {

@@ -83,9 +83,9 @@ var LoginTables = []string{Groups.Name, Uncounted.Name, Changes.Name, Members.Na
 type AttributeSet struct {
 	Seq    int64             `json:"seq"` // grows with each change
 	Values map[string]string `json:"v,omitempty"`
-	// Second and Writes bound how often the attributes change: Writes happened in that Unix second.
-	Second int64 `json:"s,omitzero"`
-	Writes int   `json:"w,omitzero"`
+	// Recent bounds how often the attributes change: the instants of the last changes, ascending,
+	// in Unix milliseconds.
+	Recent []int64 `json:"r,omitempty"`
 }
 
 // A CounterSet holds a group's counters.
