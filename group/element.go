@@ -183,7 +183,7 @@ var elements = [...]struct {
 		{"Data", anyString, false}, {"Desc", shownString, false}, {"Ext", anyString, false}, {"Sound", anyString, false},
 	}},
 	SoundElem: {"TIMSoundElem", "[audio]", []member{
-		{"Url", anyString, false}, {"UUID", anyString, false}, {"Size", natural, false}, {"Second", natural, false}, {"Download_Flag", flag2, false},
+		{"Url", anyString, true}, {"UUID", anyString, true}, {"Size", natural, false}, {"Second", natural, false}, {"Download_Flag", flag2, false},
 	}},
 	ImageElem: {"TIMImageElem", "[image]", []member{
 		{"UUID", anyString, false}, {"ImageFormat", natural, false}, {"ImageInfoArray", images, false},
@@ -244,9 +244,9 @@ func (k memberKind) limits() (low, high int64) {
 // It refuses with CodeBadJSON what is no JSON or nested deeper than MaxBodyDepth, with
 // CodeMessageTooLong what is longer than max, and with CodeBadParameter all else: no array or
 // an empty one, unknown element types and those that only the server makes, a second custom
-// element, and known members of another type, outside of their range or given twice. Null,
-// "", 0 and [] stand for a member that was not given; what we do not know stays as it is.
-// The Body shares no memory with raw.
+// element, required members that are missing, and known members of another type, outside of
+// their range or given twice. Null, "", 0 and [] stand for a member that was not given; what
+// we do not know stays as it is. The Body shares no memory with raw.
 func ParseBody(raw json.RawMessage, max int) (Body, *Error) {
 	p := bodyParser{in: raw, out: make([]byte, 0, len(raw)+32)}
 	elements, err := p.body()
