@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,7 +98,7 @@ func (a *AndroidInfo) sound() string {
 var ErrBadInfo = errors.New("malformed OfflinePushInfo")
 
 // ParseOfflinePushInfo reads the JSON object that stands beside MsgBody. Unknown fields are
-// ignored. Nothing, null and {} are no error: the first two give nil. The error wraps
+// ignored, integers may be in quotes, and null, "", 0 and [] stand for a field that is not given. Nothing, null and {} are no error: the first two give nil. The error wraps
 // ErrBadInfo and names the first field that is wrong, never its value.
 func ParseOfflinePushInfo(raw json.RawMessage) (*OfflinePushInfo, error) {
 	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || bytes.Equal(trimmed, []byte("null")) {
@@ -107,7 +108,7 @@ func ParseOfflinePushInfo(raw json.RawMessage) (*OfflinePushInfo, error) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrBadInfo, len(raw), MaxInfoBytes)
 	}
 	var info OfflinePushInfo
-	if err := json.Unmarshal(raw, &info); err != nil {
+	if err := json.Unmarshal(lenient(raw, reflect.TypeFor[OfflinePushInfo]()), &info); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return nil, fmt.Errorf("%w: %s is not a %s", ErrBadInfo, cmp.Or(e.Field, "it"), jsonKind(e.Type.Kind().String()))
 		}
@@ -116,6 +117,7 @@ func ParseOfflinePushInfo(raw json.RawMessage) (*OfflinePushInfo, error) {
 		}
 		return nil, fmt.Errorf("%w: not JSON", ErrBadInfo) // the decoder's text quotes the input
 	}
+	info.dropBareImages()
 	if err := info.validate(); err != nil {
 		return nil, err
 	}

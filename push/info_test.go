@@ -48,11 +48,27 @@ func TestParseOfflinePushInfo(t *testing.T) {
 	}
 }
 
+// TestParseOfflinePushInfoLenient reads what clients send that have no types.
+func TestParseOfflinePushInfoLenient(t *testing.T) {
+	for raw, want := range map[string]OfflinePushInfo{
+		`{"PushFlag":"1","Title":0,"Desc":[],"Ext":null,"BadgeSetNum":"7","AndroidInfo":[],"ApnsInfo":""}`: {PushFlag: 1, BadgeSetNum: new(7)},
+		`{"androidinfo":{"OPPONotifyLevel":"16","Sound":0,"VIVOClassification":"","VIVONotifyType":"3","OPPOPrivateTitleParameters":[]},"ApnsInfo":{"BadgeMode":"1"}}`: {
+			AndroidInfo: AndroidInfo{OPPONotifyLevel: 16, VIVONotifyType: 3}, ApnsInfo: ApnsInfo{BadgeMode: 1},
+		},
+		`{"AndroidInfo":{"GoogleImage":"www.example.com"},"ApnsInfo":{"Image":"www.example.com/a.png"}}`: {},
+	} {
+		info, err := ParseOfflinePushInfo(json.RawMessage(raw))
+		if err != nil || !reflect.DeepEqual(info, &want) {
+			t.Errorf("%s: %+v, %v; want %+v", raw, info, err, want)
+		}
+	}
+}
+
 func TestParseOfflinePushInfoRefuses(t *testing.T) {
 	for raw, field := range map[string]string{
-		`{`: "not JSON", `[]`: "object", `"x"`: "object", `7`: "object", `{"Title":7}`: "Title", `{"PushFlag":"1"}`: "PushFlag",
+		`{`: "not JSON", `[]`: "object", `"x"`: "object", `7`: "object", `{"Title":7}`: "Title", `{"PushFlag":"one"}`: "PushFlag",
 		`{"PushFlag":2}`: "PushFlag", `{"BadgeAddNum":100}`: "BadgeAddNum", `{"BadgeAddNum":-1}`: "BadgeAddNum",
-		`{"BadgeSetNum":1000}`: "BadgeSetNum", `{"AndroidInfo":[]}`: "AndroidInfo", `{"AndroidInfo":{"PushStyle":2}}`: "PushStyle",
+		`{"BadgeSetNum":1000}`: "BadgeSetNum", `{"AndroidInfo":[1]}`: "AndroidInfo", `{"PushFlag":"01"}`: "PushFlag", `{"PushFlag":"2"}`: "PushFlag", `{"ApnsInfo":{"BadgeMode":"-1"}}`: "BadgeMode", `{"AndroidInfo":{"PushStyle":2}}`: "PushStyle",
 		`{"AndroidInfo":{"Sound":"a\nb"}}`:                                        "Sound",
 		`{"AndroidInfo":{"HuaWeiImportance":"HIGH"}}`:                             "HuaWeiImportance",
 		`{"AndroidInfo":{"HonorImportance":"low"}}`:                               "HonorImportance",
