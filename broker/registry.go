@@ -65,8 +65,8 @@ type room struct {
 
 	mu      sync.Mutex
 	members []member
-	index   map[*user]int // where a user is; kept only while the room is large
-	dead    bool          // it was empty and is not in the registry any more
+	index   *places // where a user is; kept only while the room is large
+	dead    bool    // it was empty and is not in the registry any more
 
 	line line // guarded by flusher.mu
 }
@@ -394,17 +394,30 @@ func (rm *room) put(m member) bool {
 		rm.members[i] = m
 		return true
 	}
+	n := len(rm.members)
+	if n == cap(rm.members) {
+		rm.members = grown(rm.members)
+	}
 	rm.members = append(rm.members, m)
-	switch n := len(rm.members); {
+	switch {
 	case rm.index != nil:
-		rm.index[m.u] = n - 1
+		rm.index.put(m.u, n, rm.members)
 	case n >= indexFrom:
-		rm.index = make(map[*user]int, 2*n)
-		for i, m := range rm.members {
-			rm.index[m.u] = i
-		}
+		rm.index = new(places)
+		rm.index.rebuild(rm.members)
 	}
 	return true
+}
+
+// grown copies members to where there is room for some more: not for twice as many, since
+// memberships are the most there is of anything here.
+func grown(members []member) []member {
+	n := len(members)
+	more := n/8 + 1
+	if n >= indexFrom {
+		more = n / 32
+	}
+	return append(make([]member, 0, n+more), members...)
 }
 
 // remove reports whether the room is dead now.
@@ -417,16 +430,21 @@ func (rm *room) remove(u *user) bool {
 	}
 	last := len(rm.members) - 1
 	moved := rm.members[last]
+	if rm.index != nil {
+		rm.index.remove(u, rm.members)
+		if moved.u != u {
+			rm.index.move(moved.u, i, rm.members)
+		}
+	}
 	rm.members[i], rm.members[last] = moved, member{}
 	rm.members = rm.members[:last]
-	if rm.index != nil {
-		delete(rm.index, u)
-		if moved.u != u {
-			rm.index[moved.u] = i
-		}
-		if last < indexFrom/4 {
-			rm.index = nil
-			rm.members = slices.Clone(rm.members)
+	if last < indexFrom/4 {
+		rm.index = nil
+	}
+	if c := cap(rm.members); c >= indexFrom/4 && last <= c/4 {
+		rm.members = grown(rm.members)
+		if rm.index != nil {
+			rm.index.rebuild(rm.members)
 		}
 	}
 	rm.dead = last == 0
@@ -436,10 +454,7 @@ func (rm *room) remove(u *user) bool {
 // find returns u's place in members, or -1. mu is held.
 func (rm *room) find(u *user) int {
 	if rm.index != nil {
-		if i, ok := rm.index[u]; ok {
-			return i
-		}
-		return -1
+		return rm.index.find(u, rm.members)
 	}
 	return slices.IndexFunc(rm.members, func(m member) bool { return m.u == u })
 }

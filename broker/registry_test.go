@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -172,8 +173,8 @@ func TestRoomModel(t *testing.T) {
 		rm := &room{}
 		model := make(map[*user]uint64)
 		check := func() {
-			if len(rm.members) != len(model) || rm.index != nil && len(rm.index) != len(model) {
-				t.Fatalf("%d members, %d in the index; want %d", len(rm.members), len(rm.index), len(model))
+			if len(rm.members) != len(model) || rm.index != nil && rm.index.used != len(model) {
+				t.Fatalf("%d members, %d in the index; want %d", len(rm.members), rm.index, len(model))
 			}
 			for i, m := range rm.members {
 				if model[m.u] != m.meta || rm.find(m.u) != i {
@@ -246,4 +247,45 @@ func TestRegistryUnderConcurrency(t *testing.T) {
 			t.Errorf("left: %v, %v", r.users[i].byAccount, r.rooms[i].byKey)
 		}
 	}
+}
+
+// TestMembershipMemory wants a membership of somebody online to take less than 32 bytes, in
+// groups of every size that has many.
+func TestMembershipMemory(t *testing.T) {
+	const users, each, most = 4000, 100, 32
+	for _, size := range []int{100, 400, 1000, 2000, users} {
+		r := newRegistry()
+		online := make([]*user, users)
+		for i := range online {
+			online[i] = &user{account: group.Account(fmt.Sprint(i))}
+		}
+		keys := make([]group.Key, users*each/size)
+		for i := range keys {
+			keys[i] = group.Key{ID: group.ID(fmt.Sprint("g", i)), Incarnation: 1}
+		}
+		before := heap()
+		for i, u := range online {
+			u.rooms = make([]*room, 0, each) // as load does
+			for j := range each {
+				u.rooms = append(u.rooms, r.put(keys[(i+j*users)/size], newMember(u, 1, group.AcceptAndNotify)))
+			}
+		}
+		if per := float64(heap()-before) / (users * each); per >= most {
+			t.Errorf("groups of %d: %.1f bytes a membership, want less than %d", size, per, most)
+		} else {
+			t.Logf("groups of %d: %.1f bytes a membership", size, per)
+		}
+		runtime.KeepAlive(r)
+		runtime.KeepAlive(online)
+		runtime.KeepAlive(keys)
+	}
+}
+
+// heap returns how many bytes are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first one found dead is swept now
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
