@@ -84,6 +84,9 @@ type Backend struct {
 	// Revoked returns the Unix time before which UserSigs of the account are refused, because
 	// it was kicked; 0: none. Nil: none ever.
 	Revoked func(ctx context.Context, a group.Account) (int64, error)
+	// OverLimit is told, at most once a second for each admin and command, that calls are refused
+	// because there are more than Config.RatePerCommand. It does not block. Nil: nobody is told.
+	OverLimit func(call *command.Call, c *command.Command, calls, limit int)
 	// Ready reports why the server can't serve, or nil. Nil: always ready.
 	Ready   func(ctx context.Context) error
 	Metrics prometheus.Gatherer // nil: no /metrics

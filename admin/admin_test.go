@@ -180,13 +180,24 @@ func TestAllowedIPs(t *testing.T) {
 }
 
 func TestRatePerCommand(t *testing.T) {
-	s := newServer(t, admin.Config{RatePerCommand: 2}, nil)
+	var told []string
+	s := newServer(t, admin.Config{RatePerCommand: 2}, func(b *admin.Backend) {
+		b.OverLimit = func(call *command.Call, c *command.Command, calls, limit int) {
+			if calls < 1 || calls > 10 {
+				t.Errorf("%d calls in a second, of 10", calls)
+			}
+			told = append(told, fmt.Sprintf("%s %s %d", call.Caller, c.Path(), limit))
+		}
+	})
 	codes := map[int]int{}
 	for range 10 {
 		codes[post(t, s, "/v4/im_open_login_svc/account_import", query(t), `{"UserID":"alice"}`).ErrorCode]++
 	}
 	if codes[0] < 2 || codes[command.CodeRateOfCommand] == 0 {
 		t.Errorf("10 calls at once: codes %v, want some of %d", codes, command.CodeRateOfCommand)
+	}
+	if len(told) == 0 || len(told) > codes[command.CodeRateOfCommand] || told[0] != "administrator im_open_login_svc/account_import 2" {
+		t.Errorf("told of %v", told)
 	}
 	if got := post(t, s, "/v4/group_open_http_svc/get_group_info", query(t), `{"GroupIdList":["g"]}`); got.ErrorCode != 0 {
 		t.Errorf("another command: %+v", got)

@@ -38,9 +38,15 @@ func (s *Server) call(c *gin.Context) {
 		return
 	}
 	service, name := c.Param("service"), c.Param("command")
-	if cmd := s.back.Table.Find(service, name); cmd != nil && !s.rates.allow(call.Caller, cmd.Path(), time.Now()) {
-		s.refuse(c, command.CodeRateOfCommand, "this command is called too often")
-		return
+	if cmd := s.back.Table.Find(service, name); cmd != nil {
+		ok, over := s.rates.allow(call.Caller, cmd.Path(), time.Now())
+		if over > 0 && s.back.OverLimit != nil {
+			s.back.OverLimit(call, cmd, over, s.cfg.RatePerCommand)
+		}
+		if !ok {
+			s.refuse(c, command.CodeRateOfCommand, "this command is called too often")
+			return
+		}
 	}
 	// A body that trickles in must not keep its slot longer than a call may take.
 	if deadline, ok := ctx.Deadline(); ok {

@@ -138,6 +138,7 @@ type Env struct {
 	Online   Online           // nil: nobody is online
 	Before   Callbacks        // nil: the app is not asked
 	After    AccountCallbacks // nil: the app is not told of accounts (of groups: Pipeline.UseOutbox)
+	Stuck    StuckCallbacks   // nil: no callbacks are kept
 	Exporter *Exporter        // nil: get_history has no files
 	Stats    *Stats           // nil: getappinfo knows nothing
 	Push     Push             // nil: there is no offline push
@@ -152,6 +153,7 @@ type env struct {
 	online   Online
 	before   Callbacks
 	after    AccountCallbacks
+	stuck    StuckCallbacks
 	exporter *Exporter
 	stats    *Stats
 	push     Push
@@ -165,7 +167,7 @@ type env struct {
 // New returns the table of all commands.
 func New(e Env, cfg Config) *Table {
 	v := &env{
-		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, exporter: e.Exporter, stats: e.Stats, push: e.Push, log: e.Log, audit: e.Audit,
+		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, stuck: e.Stuck, exporter: e.Exporter, stats: e.Stats, push: e.Push, log: e.Log, audit: e.Audit,
 		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
 	}
 	if v.online == nil {
@@ -204,6 +206,7 @@ func New(e Env, cfg Config) *Table {
 	t.registerExport()
 	t.registerStats()
 	t.registerLimits()
+	t.registerStuck()
 	t.allow(cfg.Allowed)
 	return t
 }

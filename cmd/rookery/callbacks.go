@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/rookery-im/rookery/broker"
+	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/hooks/callback"
 )
@@ -52,6 +54,44 @@ func (n *node) stateChanged(s broker.StateChange) {
 	n.outbox.StateChanged(callback.StateChange{
 		Account: s.Account, Action: string(s.Action), Reason: s.Reason, Platform: s.Platform, IP: s.IP, At: s.At, Kicked: s.Kicked,
 	})
+}
+
+// stuck shows the commands what the outbox could not deliver.
+type stuck struct{ *callback.Outbox }
+
+// Waiting implements command.StuckCallbacks.
+func (s stuck) Waiting(ctx context.Context, limit int) ([]command.StuckCallback, error) {
+	return shownCallbacks(s.Outbox.Waiting(ctx, limit))
+}
+
+// Dead implements command.StuckCallbacks.
+func (s stuck) Dead(ctx context.Context, limit int) ([]command.StuckCallback, error) {
+	return shownCallbacks(s.Outbox.Dead(ctx, limit))
+}
+
+// Retry implements command.StuckCallbacks.
+func (s stuck) Retry(ctx context.Context, number string) (bool, error) {
+	return wasDead(s.Outbox.Retry(ctx, number))
+}
+
+// Drop implements command.StuckCallbacks.
+func (s stuck) Drop(ctx context.Context, number string) (bool, error) {
+	return wasDead(s.Outbox.Drop(ctx, number))
+}
+
+func wasDead(err error) (bool, error) {
+	if errors.Is(err, callback.ErrNotDead) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func shownCallbacks(items []callback.Item, err error) ([]command.StuckCallback, error) {
+	out := make([]command.StuckCallback, len(items))
+	for i, it := range items {
+		out[i] = command.StuckCallback{Number: it.Number, Queue: it.Queue, Command: it.Command, Time: it.At.Unix(), Reason: it.Why}
+	}
+	return out, err
 }
 
 func callbackConfig(cfg *configs.Config) (callback.Config, error) {

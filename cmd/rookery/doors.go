@@ -67,7 +67,7 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Exporter: exports, Stats: n.stats, Log: n.log, Audit: audit,
 	}
 	if n.callbacks != nil {
-		env.Before, env.After = n.callbacks, n.outbox
+		env.Before, env.After, env.Stuck = n.callbacks, n.outbox, stuck{n.outbox}
 	}
 	if n.push != nil {
 		env.Push = pushCommands{n.push}
@@ -88,6 +88,11 @@ func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 	back := admin.Backend{Table: n.commands, UserSigs: n.userSigs, Revoked: n.revoked, Ready: n.store.Health, Exports: n.exports, Log: n.log}
 	if n.cfg.Metrics.Enabled {
 		back.Metrics = n.metrics
+	}
+	if n.outbox != nil {
+		back.OverLimit = func(call *command.Call, c *command.Command, calls, limit int) {
+			n.outbox.OverLimit(c.Service, c.Name, calls, limit, hooks.Origin{IP: call.IP, Platform: call.Platform})
+		}
 	}
 	for _, l := range []struct {
 		name, key, addr string

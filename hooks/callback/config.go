@@ -113,6 +113,7 @@ const (
 	sendException = "Group.CallbackSendMsgException"
 	stateChange   = "State.StateChange"
 	memberState   = "Group.CallbackOnMemberStateChange"
+	overLimit     = "Alert.RequestOverLimit"
 )
 
 var (

@@ -77,10 +77,13 @@ func Drop(ctx context.Context, r storage.Records, number string) error {
 	return r.Apply(ctx, storage.DeadCallbacks.Delete(number))
 }
 
+// ErrNotDead is the error for a number that no dead callback has.
+var ErrNotDead = errors.New("no dead callback has")
+
 func findDead(ctx context.Context, r storage.Records, number string) (*storage.Callback, error) {
 	c, err := storage.DeadCallbacks.Get(ctx, r, number)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, fmt.Errorf("no dead callback has the number %.40q", number)
+		return nil, fmt.Errorf("%w the number %.40q", ErrNotDead, number)
 	}
 	return c, err
 }

@@ -262,6 +262,28 @@ func (o *Outbox) StateChanged(s StateChange) {
 	o.queueState(queue, rec, hooks.Origin{IP: s.IP, Platform: s.Platform})
 }
 
+// OverLimit queues an Alert.RequestOverLimit: so many calls of a command came in a second. It
+// does not block; it becomes durable soon after.
+func (o *Outbox) OverLimit(service, command string, calls, limit int, from hooks.Origin) {
+	if !o.client.sends(overLimit) {
+		return
+	}
+	now := time.Now()
+	raw, err := json.Marshal(struct {
+		CallbackCommand string
+		Command         string
+		EventTime       int64
+		Limit           int
+		Request         int
+		ServiceName     string
+	}{overLimit, command, now.UnixMilli(), limit, calls, service})
+	if err != nil {
+		o.log.Error("callback body", "command", overLimit, "err", err)
+		return
+	}
+	o.queueState(storage.Prefix("alert"), &storage.Callback{Command: overLimit, Body: raw, Time: now.UnixMilli()}, from)
+}
+
 // queueState hands a record that belongs to no group's write to writeStates.
 func (o *Outbox) queueState(queue string, rec *storage.Callback, from hooks.Origin) {
 	muts := o.record(queue, rec, from)

@@ -408,6 +408,7 @@ func TestWhatTheAppIsTold(t *testing.T) {
 		l.outbox.StateChanged(callback.StateChange{
 			Account: "bob", Action: "Login", Reason: "Register", Platform: "iOS", IP: "192.0.2.1", At: time.Now(), Kicked: []string{"Web", "PC"},
 		})
+		l.outbox.OverLimit("openim", "querystate", 201, 200, hooks.Origin{IP: "192.0.2.9", Platform: "RESTAPI"})
 		l.outbox.Pushed([]callback.PushEvent{{Time: 5, From: "bob", To: "ann", Platform: 1, Group: "g1", Seq: 1, Random: 7, Sent: 4}})
 		time.Sleep(time.Minute)
 		l.stop()
@@ -436,6 +437,8 @@ func TestWhatTheAppIsTold(t *testing.T) {
 			exception(10010, `group \"g2\" does not exist`, "bob", "g2", said, ""),
 			exception(10019, `account \"carol\" does not exist`, "carol", "g1", said, `,"Type":"Public"`),
 			exception(80002, `MsgBody has 102452 bytes, more than 11998`, "bob", "g1", "[]", `,"Type":"Public"`),
+			prefix("Alert.RequestOverLimit", "192.0.2.9", "RESTAPI") +
+				fmt.Sprintf(`{"CallbackCommand":"Alert.RequestOverLimit","Command":"querystate","EventTime":%d,"Limit":200,"Request":201,"ServiceName":"openim"}`, now.UnixMilli()),
 			prefix("State.StateChange", "192.0.2.1", "IOS") +
 				fmt.Sprintf(`{"CallbackCommand":"State.StateChange","EventTime":%d,"Info":{"Action":"Login","To_Account":"bob","Reason":"Register"},"KickedDevice":[{"Platform":"Web"},{"Platform":"Windows"}]}`, now.UnixMilli()),
 			"CallbackCommand=Group.CallbackOnMemberStateChange&SdkAppid=1400000001&contenttype=json " +
