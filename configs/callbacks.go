@@ -16,7 +16,7 @@ type Callbacks struct {
 	Concurrency         int           `yaml:"concurrency" default:"512" min:"1" max:"100000" unit:"calls" doc:"How many calls may be under way in all."`
 	ConcurrencyPerGroup int           `yaml:"concurrency_per_group" default:"64" min:"1" max:"100000" unit:"calls" doc:"How many before-callbacks of one group may be under way."`
 	ConcurrencyAfter    int           `yaml:"concurrency_after" default:"64" min:"1" max:"100000" unit:"calls" doc:"How many after-callbacks may be under way; those of one group always follow each other."`
-	Overflow            string        `yaml:"overflow" default:"wait" oneof:"wait|allow|refuse" doc:"What a before-callback does at these bounds. wait: for its turn, within timeout, then as fail_policy says; allow: goes on uncalled; refuse: the operation is refused."`
+	Overflow            string        `yaml:"overflow" default:"wait" oneof:"wait|allow|refuse" doc:"What a before-callback does at these bounds. wait: for its turn, up to half of timeout, then as fail_policy says; allow: goes on uncalled; refuse: the operation is refused."`
 	BreakerFailures     int           `yaml:"breaker_failures" default:"10" min:"0" max:"1000000" unit:"failures in a row" doc:"After so many no call is made for breaker_pause, and fail_policy decides at once. 0: never."`
 	BreakerPause        time.Duration `yaml:"breaker_pause" default:"5s" min:"10ms" max:"1h" doc:"Then one call tries whether the server is back."`
 	Retry               bool          `yaml:"retry" default:"true" doc:"Whether after-callbacks are kept and sent again until they succeed. Off: each is tried once."`

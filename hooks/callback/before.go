@@ -75,7 +75,11 @@ func (c *Client) before(ctx context.Context, name string, id group.ID, body []by
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	c.metrics.waiting.Inc()
-	free, ok := c.turn(ctx, id)
+	// The other half is the exchange's: one that is cut short because it began late would be
+	// held against a server that is only busy.
+	waitCtx, stopWaiting := context.WithTimeout(ctx, c.cfg.Timeout/2)
+	free, ok := c.turn(waitCtx, id)
+	stopWaiting()
 	c.metrics.waiting.Dec()
 	if !ok {
 		policy := c.cfg.Overflow

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -325,6 +326,48 @@ func TestBoundsAndWhatHappensAtThem(t *testing.T) {
 			}
 		})
 	}
+}
+
+// busy answers one call after the other, each in its time.
+type busy struct {
+	takes time.Duration
+	calls atomic.Int64
+}
+
+func (b *busy) RoundTrip(r *http.Request) (*http.Response, error) {
+	b.calls.Add(1)
+	select {
+	case <-time.After(b.takes):
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"ErrorCode":1}`))}, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// TestABusyServerIsNotADeadOne: who has waited for a turn has half of the time left for the
+// exchange, or is not asked about. Otherwise most calls would end too early and open the breaker.
+func TestABusyServerIsNotADeadOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &busy{takes: 900 * time.Millisecond}
+		c := newClient(t, callback.Config{URL: "http://app.example", Transport: server, ConcurrencyPerGroup: 1, BreakerFailures: 1})
+		start := time.Now()
+		var wg sync.WaitGroup
+		var refused atomic.Int64
+		for range 5 {
+			wg.Go(func() {
+				if v := c.BeforeSend(t.Context(), theGroup, theDraft()); v.Refuse != nil {
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n, took := server.calls.Load(), time.Since(start); n != 2 || refused.Load() != 2 || took != 1800*time.Millisecond {
+			t.Errorf("%d calls, %d refusals in %v, want 2, 2 in 1.8s", n, refused.Load(), took)
+		}
+		if over, late := counted(t, c, "overflow"), counted(t, c, "timeout"); over != 3 || late != 0 {
+			t.Errorf("%v counted as overflow, %v as timeout; want 3 and 0", over, late)
+		}
+	})
 }
 
 // TestADeadServerCostsNothing lets the server fail, sees the breaker open, and the server return.

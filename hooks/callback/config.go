@@ -16,7 +16,7 @@ type Policy string
 const (
 	Allow  Policy = "allow"  // as if the app had agreed
 	Refuse Policy = "refuse" // it is refused with group.CodeCallbackFailed
-	Wait   Policy = "wait"   // for its turn, within the time limit; then as FailPolicy says
+	Wait   Policy = "wait"   // for its turn, up to half of the time limit; then as FailPolicy says
 )
 
 // Config says where callbacks go and what bounds them. URL and SDKAppID are needed; the other
