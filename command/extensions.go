@@ -184,11 +184,30 @@ func changeExtensions(set *storage.ExtensionSet, r *setExtensionsRequest, admin 
 			event.Set = append(event.Set, out)
 		}
 	}
-	if len(set.Values) > maxExtensions {
-		return event, nil, badParameter("the message would have %d extensions, at most %d are allowed", len(set.Values), maxExtensions)
+	if n := forgetDeleted(set); n > maxExtensions {
+		return event, nil, badParameter("the message would have %d extensions, at most %d are allowed", n, maxExtensions)
 	}
 	event.Latest = set.Seq
 	return event, results, nil
+}
+
+// forgetDeleted returns how many extensions there are. Of those that were deleted, whose locks
+// live on, it keeps as many as a message may have, the latest.
+func forgetDeleted(set *storage.ExtensionSet) int {
+	var deleted []string
+	for k, v := range set.Values {
+		if v.Deleted {
+			deleted = append(deleted, k)
+		}
+	}
+	n := len(set.Values) - len(deleted)
+	if len(deleted) > maxExtensions {
+		slices.SortFunc(deleted, func(a, b string) int { return cmp.Compare(set.Values[b].At, set.Values[a].At) })
+		for _, k := range deleted[maxExtensions:] {
+			delete(set.Values, k)
+		}
+	}
+	return n
 }
 
 type getExtensionsRequest struct {
