@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -41,6 +42,11 @@ type ExportConfig struct {
 
 const (
 	exportInterval = time.Minute
+	// exportPause is how long after an import into hours that were exported these are exported
+	// again; more imports are likely to follow. exportShare is the least pause before it, in
+	// terms of what the export before took.
+	exportPause = 2 * time.Second
+	exportShare = 10
 	// exportLifetime is how long a file's address is good.
 	exportLifetime = 24 * time.Hour
 	hourLayout     = "2006010215"
@@ -54,11 +60,18 @@ const (
 //
 // A file is complete or it is not there: it is written under another name and renamed. The
 // memory that it takes to write one does not depend on its size.
+//
+// An hour is exported again after messages were imported into it. Until then it counts as not
+// exported; addresses of its old file stay good.
 type Exporter struct {
 	cfg   ExportConfig
 	store storage.Store
 	log   *slog.Logger
 	root  *os.Root
+	again chan struct{} // holds a token when an hour is to be exported again
+
+	mu    sync.Mutex
+	stale map[int64]bool // by beginning: hours that were changed since their export began, at most those within Keep
 }
 
 // NewExporter opens the folder; nothing else happens before Run.
@@ -82,32 +95,72 @@ func NewExporter(store storage.Store, cfg ExportConfig, log *slog.Logger) (*Expo
 	if err != nil {
 		return nil, fmt.Errorf("command: exports: %w", err)
 	}
-	return &Exporter{cfg: cfg, store: store, log: log, root: root}, nil
+	return &Exporter{cfg: cfg, store: store, log: log, root: root, again: make(chan struct{}, 1), stale: make(map[int64]bool)}, nil
 }
 
 // Close releases the folder. No method may be called after it.
 func (x *Exporter) Close() error { return x.root.Close() }
 
-// Run exports hours as they end, and removes old files, until ctx ends.
+// Run exports hours as they end or are changed, and removes old files, until ctx ends.
 func (x *Exporter) Run(ctx context.Context) error {
 	tick := time.NewTicker(exportInterval)
 	defer tick.Stop()
 	for {
-		if err := x.Export(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		if err := x.Export(ctx, began); err != nil && ctx.Err() == nil {
 			x.log.Warn("history not exported", "err", err)
 		}
+		pause := max(exportPause, exportShare*time.Since(began))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			continue
+		case <-x.again:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
 		}
 	}
 }
 
+// changed notes that a message of the time t was added. Whoever adds one calls it afterwards.
+func (x *Exporter) changed(t int64, now time.Time) {
+	hour := x.hourOf(time.Unix(t, 0))
+	if hour.Before(x.first(now)) {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.stale[hour.Unix()] {
+		x.stale[hour.Unix()] = true
+		// For the next run, should this one end before it has exported the hour.
+		if err := x.root.Remove(x.name(hour) + ".json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			x.log.Warn("export not marked as stale", "hour", x.name(hour), "err", err)
+		}
+	}
+	if !hour.After(x.last(now)) {
+		select {
+		case x.again <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// first and last are the hours that are exported at the instant now.
+func (x *Exporter) first(now time.Time) time.Time {
+	return x.hourOf(now.Add(-x.cfg.Keep)).Add(time.Hour)
+}
+
+func (x *Exporter) last(now time.Time) time.Time {
+	return x.hourOf(now.Add(-x.cfg.Delay)).Add(-time.Hour)
+}
+
 // Export writes the files that are due at the instant now and removes those that are too old.
 func (x *Exporter) Export(ctx context.Context, now time.Time) error {
-	last := x.hourOf(now.Add(-x.cfg.Delay)).Add(-time.Hour)
-	first := x.hourOf(now.Add(-x.cfg.Keep)).Add(time.Hour)
+	first, last := x.first(now), x.last(now)
 	var errs []error
 	for hour := last; !hour.Before(first) && ctx.Err() == nil; hour = hour.Add(-time.Hour) { // the newest is wanted most
 		if _, err := x.meta(hour); err == nil {
@@ -141,7 +194,14 @@ type exported struct {
 	GzipMD5  string
 }
 
+// meta describes the hour's file; fs.ErrNotExist says that there is none, or one that lacks something.
 func (x *Exporter) meta(hour time.Time) (*exported, error) {
+	x.mu.Lock()
+	stale := x.stale[hour.Unix()]
+	x.mu.Unlock()
+	if stale {
+		return nil, fs.ErrNotExist
+	}
 	b, err := x.root.ReadFile(x.name(hour) + ".json")
 	if err != nil {
 		return nil, err
@@ -165,6 +225,9 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 	start := time.Now()
 	name := x.name(hour)
 	tmp := name + ".tmp"
+	x.mu.Lock()
+	delete(x.stale, hour.Unix()) // what comes from now on may be missing in the file
+	x.mu.Unlock()
 	f, err := x.root.Create(tmp)
 	if err != nil {
 		return err
@@ -218,7 +281,7 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 	if err := x.root.WriteFile(name+".json.tmp", b, 0o600); err != nil {
 		return err
 	}
-	if err := x.root.Rename(name+".json.tmp", name+".json"); err != nil {
+	if done, err := x.publish(hour); err != nil || !done {
 		return err
 	}
 	if m.Messages > 0 {
@@ -227,8 +290,26 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 	return nil
 }
 
+// publish makes an hour count as exported, unless it was changed meanwhile.
+func (x *Exporter) publish(hour time.Time) (done bool, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stale[hour.Unix()] {
+		return false, nil
+	}
+	name := x.name(hour)
+	return true, x.root.Rename(name+".json.tmp", name+".json")
+}
+
 // remove deletes the files of hours before first.
 func (x *Exporter) remove(first time.Time) error {
+	x.mu.Lock()
+	for hour := range x.stale {
+		if hour < first.Unix() {
+			delete(x.stale, hour)
+		}
+	}
+	x.mu.Unlock()
 	entries, err := fs.ReadDir(x.root.FS(), ".")
 	if err != nil {
 		return err

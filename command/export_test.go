@@ -3,6 +3,7 @@ package command_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
@@ -15,9 +16,13 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rookery-im/rookery/command"
+	"github.com/rookery-im/rookery/group"
+	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage/storagetest"
 )
 
 type historyAnswer struct {
@@ -131,6 +136,92 @@ func TestHistoryExport(t *testing.T) {
 	if _, err := x.Open(name, expires, sign, time.Now()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("when it is too old: %v", err)
 	}
+}
+
+// TestHistoryExportAgain imports into hours that were exported already.
+func TestHistoryExportAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		store := storagetest.NewMemory()
+		admins := []group.Account{"administrator"}
+		pipeline := hooks.New(store, hooks.Config{Admins: admins}, log)
+		x, err := command.NewExporter(store, command.ExportConfig{Dir: t.TempDir(), Key: []byte("k")}, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- x.Run(ctx) }()
+		defer func() {
+			stop()
+			if err := errors.Join(<-ended, pipeline.Close(context.WithoutCancel(ctx)), x.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
+		table := command.New(command.Env{Store: store, Pipeline: pipeline, Exporter: x}, command.Config{Admins: admins})
+		call := func(service, name, body string) (a historyAnswer) {
+			t.Helper()
+			raw := table.Call(ctx, &command.Call{Caller: "administrator", Admin: true}, service, name, []byte(body))
+			if err := json.Unmarshal(raw, &a); err != nil {
+				t.Fatalf("answer %s: %v", raw, err)
+			}
+			return a
+		}
+		wait := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		send := func(at time.Time) {
+			t.Helper()
+			body := fmt.Sprintf(`{"GroupId":"g","MsgList":[{"From_Account":"alice","SendTime":%d,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}]}]}`, at.Unix())
+			if a := call("group_open_http_svc", "import_group_msg", body); a.ErrorCode != 0 {
+				t.Fatalf("import: %+v", a)
+			}
+		}
+		size := func(hour time.Time) (bytes int) { // 0: there is no file
+			t.Helper()
+			a := call("open_msg_svc", "get_history", fmt.Sprintf(`{"ChatType":"Group","MsgTime":%q}`, hour.Format("2006010215")))
+			switch {
+			case a.ErrorCode == 0 && len(a.File) == 1:
+				return a.File[0].FileSize
+			case a.ErrorCode != 1004:
+				t.Errorf("get_history: %+v", a)
+			}
+			return 0
+		}
+
+		wait(10 * time.Minute) // every hour that has ended was exported, without a message
+		call("group_open_http_svc", "import_group", `{"Type":"Public","Name":"n","GroupId":"g","CreateTime":1}`)
+		now := time.Now()
+		hour := now.Add(-3 * time.Hour).Truncate(time.Hour)
+		send(hour)
+		send(hour.Add(time.Hour))
+		if size(hour) != 0 {
+			t.Error("there is a file before the export")
+		}
+		wait(3 * time.Second)
+		one := size(hour)
+		if one == 0 || size(hour.Add(time.Hour)) == 0 {
+			t.Error("there is no file after the export")
+		}
+		send(hour.Add(time.Hour + time.Minute))
+		if size(hour.Add(time.Hour)) != 0 || size(hour) != one {
+			t.Error("only the hour that was imported into waits for its export")
+		}
+		wait(3 * time.Second)
+		if two := size(hour.Add(time.Hour)); two <= one {
+			t.Errorf("a file with two messages has %d bytes, one with one has %d", two, one)
+		}
+		send(now) // in an hour that goes on
+		wait(3 * time.Second)
+		if size(now) != 0 {
+			t.Error("there is a file of this hour")
+		}
+		wait(70 * time.Minute)
+		if size(now) == 0 {
+			t.Error("there is no file of the hour that has ended since")
+		}
+	})
 }
 
 // checkExport reads a file as one document and line by line.

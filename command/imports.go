@@ -257,6 +257,7 @@ func (e *env) importMessages(ctx context.Context, _ *Call, r *importMessagesRequ
 	if err != nil {
 		return nil, err
 	}
+	e.exportAgain(posted)
 	for i, m := range posted {
 		if m == nil {
 			resp.Results = append(resp.Results, importResult{Result: codes[i]})
@@ -265,6 +266,19 @@ func (e *env) importMessages(ctx context.Context, _ *Call, r *importMessagesRequ
 		resp.Results = append(resp.Results, importResult{Seq: m.Seq, Time: m.Time})
 	}
 	return resp, nil
+}
+
+// exportAgain tells the exporter of messages in hours that it may be through with.
+func (e *env) exportAgain(posted []*group.Message) {
+	if e.exporter == nil {
+		return
+	}
+	now := time.Now()
+	for _, m := range posted {
+		if m != nil {
+			e.exporter.changed(m.Time, now)
+		}
+	}
 }
 
 // readAll moves every member's read SEQ to the end that the posted messages will make.
