@@ -23,7 +23,7 @@ type Callbacks struct {
 	RetryPauseMin       time.Duration `yaml:"retry_pause_min" default:"1s" min:"10ms" max:"1h" doc:"The pause after the first failure; it doubles with each one."`
 	RetryPauseMax       time.Duration `yaml:"retry_pause_max" default:"5m" min:"10ms" max:"24h" doc:"The longest pause."`
 	RetryAge            time.Duration `yaml:"retry_age" default:"24h" min:"1s" max:"720h" doc:"After which an after-callback is given up, counted and listed as dead."`
-	OutboxEntries       int           `yaml:"outbox_entries" default:"1000000" min:"1" max:"100000000" unit:"callbacks" doc:"How many may be kept for sending; past it the newest are given up, counted and listed."`
+	OutboxEntries       int           `yaml:"outbox_entries" default:"1000000" min:"1" max:"100000000" unit:"callbacks" doc:"How many may be kept for sending; past it the newest are given up, counted and listed. (Of refused messages at most 1,000 a group, and half in all.)"`
 	OutboxBytes         Size          `yaml:"outbox_bytes" default:"1GiB" min:"1MiB" max:"1TiB" doc:"The same in bytes."`
 	DeadEntries         int           `yaml:"dead_entries" default:"10000" min:"1" max:"100000000" unit:"callbacks" doc:"How many that were given up are kept to be looked at; later ones are only counted."`
 }

@@ -81,6 +81,10 @@ func OpenOutbox(ctx context.Context, client *Client, store storage.Store) (*Outb
 // groupQueue is the prefix of the records of a group: one queue for all its lives.
 func groupQueue(id group.ID) string { return storage.Prefix("group", string(id)) }
 
+// refusedQueue is the prefix of what is told of a group's refused messages: they keep nobody
+// waiting, so a flood of them does not delay what has happened.
+func refusedQueue(id group.ID) string { return storage.Prefix("refused", string(id)) }
+
 func accountQueue(a group.Account) string { return storage.Prefix("state", string(a)) }
 
 // splitNumber takes a record's key apart into its queue and its number.
@@ -119,13 +123,23 @@ func (o *Outbox) afterSend(g *group.Group, m *group.Message, d *hooks.Draft, rec
 // HearsRefusals says that Refused wants to know of every refusal.
 func (o *Outbox) HearsRefusals() bool { return o.client.sends(sendException) }
 
-// maxRefusedBody bounds the body of a refused message that the app is shown, in bytes: one may
-// have been refused because it is too long.
-const maxRefusedBody = 64 << 10
+const (
+	// maxRefusedBody bounds the body of a refused message that the app is shown, in bytes: one
+	// may have been refused because it is too long.
+	maxRefusedBody = 64 << 10
+	// maxRefused bounds the refusals of one group that wait to be told. More are forgotten, as
+	// all are that come while the outbox is half full: a flood leaves room for what has happened.
+	maxRefused = 1000
+)
 
 // Refused implements hooks.Outbox.
 func (o *Outbox) Refused(g *group.Group, d *hooks.Draft, refusal *group.Error) []storage.Mutation {
 	if !o.client.sends(sendException) {
+		return nil
+	}
+	queue := refusedQueue(d.Group)
+	if !o.roomForRefusal(queue) {
+		o.metrics.deaths.WithLabelValues("refusals").Inc()
 		return nil
 	}
 	now := time.Now()
@@ -142,7 +156,7 @@ func (o *Outbox) Refused(g *group.Group, d *hooks.Draft, refusal *group.Error) [
 		o.log.Error("callback body", "group", string(d.Group), "err", err)
 		return nil
 	}
-	return o.record(groupQueue(d.Group), &storage.Callback{Command: sendException, Body: body, Time: now.UnixMilli()}, d.Origin)
+	return o.record(queue, &storage.Callback{Command: sendException, Body: body, Time: now.UnixMilli()}, d.Origin)
 }
 
 // Happened implements hooks.Outbox. A body may have a method CallbackOrigin() hooks.Origin
@@ -165,7 +179,10 @@ func (o *Outbox) Happened(g *group.Group, name string, body any) []storage.Mutat
 }
 
 // Committed implements hooks.Outbox.
-func (o *Outbox) Committed(key group.Key) { o.written(groupQueue(key.ID)) }
+func (o *Outbox) Committed(key group.Key) {
+	o.written(groupQueue(key.ID))
+	o.written(refusedQueue(key.ID))
+}
 
 // AccountHappened is Happened for what concerns an account and no group: the mutations are to
 // be written with the change, and AccountCommitted is called afterwards, whatever came of it.

@@ -343,6 +343,41 @@ func TestWhatIsTooOldOrTooMuchIsGivenUp(t *testing.T) {
 	})
 }
 
+// TestAFloodOfRefusalsDelaysNothing: the app answers, but slowly, while thousands of messages
+// are refused; what has happened is told at once, and there is room for it.
+func TestAFloodOfRefusalsDelaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, a := storagetest.NewMemory(), new(app)
+		a.failing(func() error { time.Sleep(time.Second); return nil })
+		l := begin(t, store, a, callback.Config{Retry: true, Entries: 3000})
+		l.found(t, store, "g1", "g2", "g3")
+		for _, id := range []group.ID{"g1", "g2", "g3"} {
+			for range 2000 {
+				d := theDraft()
+				d.Group, d.From = id, "nobody"
+				if o := l.Send(t.Context(), d); o.Err == nil {
+					t.Fatal("who is no account may send")
+				}
+			}
+		}
+		sent := time.Now()
+		l.say(t, "g1", "x")
+		time.Sleep(time.Hour)
+		l.stop()
+		refused := make(map[group.ID]int)
+		for _, h := range a.heard() {
+			if h.Command == "Group.CallbackSendMsgException" {
+				refused[h.Group]++
+			} else if late := h.At.Sub(sent); late > 2*time.Second {
+				t.Errorf("the message was told of after %v", late)
+			}
+		}
+		if n := refused["g1"] + refused["g2"] + refused["g3"]; refused["g1"] != 1000 || n != 1500 || len(a.heard()) != n+1 {
+			t.Errorf("told of %v refusals and %d callbacks in all; want 1000 of g1, 1500 of all and the message", refused, len(a.heard()))
+		}
+	})
+}
+
 func TestWithoutRetryEachIsTriedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, a := storagetest.NewMemory(), new(app)

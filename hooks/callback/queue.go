@@ -44,6 +44,14 @@ func (o *Outbox) expectWithin(prefix string, size int64) bool {
 	return true
 }
 
+// roomForRefusal reports whether one more record may go into a queue of refused messages.
+func (o *Outbox) roomForRefusal(prefix string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	q := o.queues[prefix]
+	return (q == nil || q.records < maxRefused) && o.entries < (o.cfg.Entries+1)/2 && o.bytes < o.cfg.Bytes/2
+}
+
 // count is expect; o.mu is held.
 func (o *Outbox) count(prefix string, size int64) {
 	q := o.queues[prefix]
