@@ -232,6 +232,31 @@ func (r *registry) lapsed(before time.Time) map[group.Account]*lapse {
 	return out
 }
 
+// fleeting counts the memberships of an account that are in no row.
+func (r *registry) fleeting(a group.Account) int {
+	sh := r.userShard(a)
+	sh.Lock()
+	defer sh.Unlock()
+	u := sh.byAccount[a]
+	if u == nil {
+		if l := sh.lapsing[a]; l != nil {
+			return len(l.rooms)
+		}
+		return 0
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n := len(u.returns)
+	for _, rm := range u.rooms {
+		rm.mu.Lock()
+		if i := rm.find(u); i >= 0 && rm.members[i].fleeting() {
+			n++
+		}
+		rm.mu.Unlock()
+	}
+	return n
+}
+
 // changeAway takes the change of a member who is not online. The shard is locked.
 func (sh *userShard) changeAway(key group.Key, c *hooks.MemberChange) {
 	l := sh.lapsing[c.Account]

@@ -23,17 +23,31 @@ func TestRoomMembership(t *testing.T) {
 	s.send("r", "alice", "one")
 	bob.wantText("one")
 	s.join("r2", "bob")
+	rooms := func(when string, want int) {
+		t.Helper()
+		if n := s.b.RoomsOf("bob"); n != want {
+			t.Errorf("%s bob is in %d rooms, want %d", when, n, want)
+		}
+	}
+	rooms("online", 2)
 	_ = bob.nc.Close()
 	waitFor(t, "bob to be offline", func() bool { return len(s.b.Online("bob")) == 0 })
+	rooms("offline", 2)
 	if n := s.b.OnlineInGroup(key); n != 0 {
 		t.Errorf("%d are online in the room", n)
 	}
 	// Within the grace it is in again; of what was removed meanwhile it is not.
 	s.remove("r2", "bob")
+	rooms("removed", 1)
+	s.create("g", group.Public, "alice", "bob")
 	bob = s.login(5, "bob", "phone").mustSubscribe(1, "groups/+")
 	s.send("r2", "alice", "secret")
 	s.send("r", "alice", "two")
 	bob.wantText("two")
+	rooms("back, and in a group with a row", 1)
+	if n := s.b.RoomsOf("alice"); n != 0 {
+		t.Errorf("the owner is in %d rooms", n)
+	}
 	// A room that was destroyed meanwhile does not come back.
 	_ = bob.nc.Close()
 	waitFor(t, "bob to be offline", func() bool { return len(s.b.Online("bob")) == 0 })

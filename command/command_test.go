@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
@@ -333,6 +335,44 @@ func TestAllowedCommands(t *testing.T) {
 	}
 	if got := w.table.Unmatched(); !slices.Equal(got, []string{"get_nothing"}) {
 		t.Errorf("Unmatched() = %q, want get_nothing alone", got)
+	}
+}
+
+// TestRoomsPerUser fills an account's live rooms: it may not join another one, but any other group.
+func TestRoomsPerUser(t *testing.T) {
+	w := newWorld(t, command.Config{RoomsPerUser: 2})
+	w.people(t, "bob", "zoe")
+	w.accepted(t, "", g+"create_group", `{"Type":"AVChatRoom","Name":"n","GroupId":"room"}`)
+	w.accepted(t, "", g+"create_group", `{"Type":"ChatRoom","Name":"n","GroupId":"meeting"}`)
+	w.online.rooms = map[group.Account]int{"bob": 1, "zoe": 2}
+	join := func(as, id string, code int) {
+		t.Helper()
+		if a := w.must(t, as, "apply_join_group", fmt.Sprintf(`{"GroupId":%q}`, id)); a.ErrorCode != code {
+			t.Errorf("%s joins %s: %+v, want code %d", as, id, a, code)
+		}
+	}
+	before := w.dump(t)
+	join("zoe", "room", group.CodeTooManyGroups)
+	if after := w.dump(t); after != before {
+		t.Errorf("a refusal has changed something:\n%s\nwas\n%s", after, before)
+	}
+	join("zoe", "meeting", 0)
+	join("bob", "room", 0)
+	join("bob", "room", 0) // in it already
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(w.table)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusals := -1.0
+	for _, f := range families {
+		if f.GetName() == "rookery_command_room_limit_refusals_total" {
+			refusals = f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	if refusals != 1 {
+		t.Errorf("%g refusals were counted, want 1", refusals)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage"
@@ -35,6 +37,9 @@ type Online interface {
 	// InGroup returns the accounts that are online in the group, at most limit of them (0:
 	// all); and how many there are in all.
 	InGroup(key group.Key, limit int) (some []group.Account, all int)
+	// Rooms returns in how many live rooms the account is as an ordinary member, whether or not it
+	// is connected at the moment.
+	Rooms(a group.Account) int
 	// Kick closes all connections of the account.
 	Kick(a group.Account, reason string)
 	// Notify delivers a notice outside of any group.
@@ -87,6 +92,9 @@ type Config struct {
 	// GroupsPerUser bounds the groups that one account is in. Zero means 3,000. Two joins at
 	// the same moment may both pass.
 	GroupsPerUser int
+	// RoomsPerUser bounds the live rooms that one account is in as an ordinary member. Zero means
+	// 100. Here too, two joins at the same moment may both pass.
+	RoomsPerUser int
 	// MaxMembers gives a type's limit of members. Nil, or an answer of 0, means the type's own.
 	MaxMembers func(group.Type) int
 	// RecallWindow is how long a member may recall its own message. Zero means 2 minutes.
@@ -122,6 +130,7 @@ func (c Config) withDefaults() Config {
 	set(&c.CustomFieldSize, 512)
 	set(&c.MemberFieldSize, 64)
 	set(&c.GroupsPerUser, 3000)
+	set(&c.RoomsPerUser, 100)
 	set(&c.ChangesKept, 100)
 	set(&c.BodyLimit, 12_000)
 	set(&c.AnswerSize, 1<<20)
@@ -162,6 +171,8 @@ type env struct {
 	cfg      Config
 	admins   map[group.Account]bool
 	away     away
+
+	fullOfRooms prometheus.Counter // joins refused for RoomsPerUser
 }
 
 // New returns the table of all commands.
@@ -169,6 +180,9 @@ func New(e Env, cfg Config) *Table {
 	v := &env{
 		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, stuck: e.Stuck, exporter: e.Exporter, stats: e.Stats, push: e.Push, log: e.Log, audit: e.Audit,
 		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
+		fullOfRooms: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rookery_command_room_limit_refusals_total", Help: "Joins of live rooms that were refused since the account is in groups.rooms_per_user of them.",
+		}),
 	}
 	if v.online == nil {
 		v.online = nobody{}
@@ -229,5 +243,6 @@ type nobody struct{}
 
 func (nobody) Devices(group.Account) []Device                { return nil }
 func (nobody) InGroup(group.Key, int) ([]group.Account, int) { return nil, 0 }
+func (nobody) Rooms(group.Account) int                       { return 0 }
 func (nobody) Kick(group.Account, string)                    {}
 func (nobody) Notify(hooks.Notice)                           {}

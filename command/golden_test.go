@@ -159,6 +159,7 @@ type fakeOnline struct {
 	mu      sync.Mutex
 	devices map[group.Account][]command.Device
 	groups  map[group.ID][]group.Account
+	rooms   map[group.Account]int
 }
 
 func (f *fakeOnline) Devices(a group.Account) []command.Device {
@@ -175,6 +176,12 @@ func (f *fakeOnline) InGroup(key group.Key, limit int) ([]group.Account, int) {
 		return slices.Clone(all[:limit]), len(all)
 	}
 	return slices.Clone(all), len(all)
+}
+
+func (f *fakeOnline) Rooms(a group.Account) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rooms[a]
 }
 
 func (f *fakeOnline) Kick(a group.Account, _ string) { f.ears.say("  %s is kicked", a) }

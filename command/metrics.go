@@ -41,10 +41,12 @@ func (m *metrics) observe(c *Command, refusal *group.Error, took time.Duration) 
 func (t *Table) Describe(ch chan<- *prometheus.Desc) {
 	t.metrics.calls.Describe(ch)
 	t.metrics.seconds.Describe(ch)
+	t.env.fullOfRooms.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (t *Table) Collect(ch chan<- prometheus.Metric) {
 	t.metrics.calls.Collect(ch)
 	t.metrics.seconds.Collect(ch)
+	t.env.fullOfRooms.Collect(ch)
 }

@@ -30,6 +30,7 @@ type Flow struct {
 // Groups holds the limits of groups.
 type Groups struct {
 	PerUser          int           `yaml:"per_user" default:"3000" min:"1" max:"1000000" unit:"groups" doc:"The most groups that one user may be in."`
+	RoomsPerUser     int           `yaml:"rooms_per_user" default:"100" min:"1" max:"1000000" unit:"live rooms" doc:"The most live rooms that one user may be in besides those of which it is owner or admin; more are refused with 10037."`
 	NameSize         Size          `yaml:"name_size" default:"100" min:"1" max:"10000" unit:"bytes" doc:"The longest group name."`
 	IntroductionSize Size          `yaml:"introduction_size" default:"240" min:"1" max:"10000" unit:"bytes" doc:"The longest introduction."`
 	NotificationSize Size          `yaml:"notification_size" default:"300" min:"1" max:"10000" unit:"bytes" doc:"The longest notification."`

@@ -193,6 +193,7 @@ func commandConfig(cfg *configs.Config) command.Config {
 		MemberFieldSize:  int(g.MemberFieldSize),
 		MemberKeys:       g.MemberKeys,
 		GroupsPerUser:    g.PerUser,
+		RoomsPerUser:     g.RoomsPerUser,
 		MaxMembers:       func(t group.Type) int { return groupType(cfg, t).MaxMembers },
 		RecallWindow:     g.RecallWindow,
 		ChangesKept:      cfg.Roaming.Changes,
