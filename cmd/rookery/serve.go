@@ -48,10 +48,6 @@ func serve(cmd *cobra.Command, flags configFlags, readyFile string) (err error) 
 	if err != nil {
 		return err
 	}
-	if made != "" {
-		log.Info("secret made", "file", made)
-	}
-
 	hangups := make(chan os.Signal, 1) // without a reader SIGHUP would end the process
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -60,6 +56,9 @@ func serve(cmd *cobra.Command, flags configFlags, readyFile string) (err error) 
 		return err
 	}
 	n.work("reload", func(ctx context.Context) error { return n.reload(ctx, hangups, flags.load) })
+	if made != "" { // what fails to start says why, and nothing else
+		log.Info("secret made", "file", made)
+	}
 	return n.run(cmd.Context(), func(context.Context) error {
 		if readyFile != "" {
 			if err := writeReadyFile(readyFile, n.addrs); err != nil {

@@ -288,17 +288,13 @@ func TestServeRefusals(t *testing.T) {
 		"damaged secret":    {nil, []string{"--data-dir", badSecret}, regexp.QuoteMeta(badSecret) + `/secret does not hold 64 hexadecimal digits: .*`},
 		"data in use":       {nil, []string{"--data-dir", inUse}, `.*in use by another process.*`},
 		"data is a file":    {nil, []string{"--data-dir", typo}, `.*not a directory.*`},
-		"no folder":         {nil, []string{"--ready-file", "/nowhere/ready"}, `ready file: .*no such file or directory`},
+		"no folder":         {[]string{"ROOKERY_LOG_LEVEL=error"}, []string{"--ready-file", "/nowhere/ready"}, `ready file: .*no such file or directory`},
 		"no certificate":    {[]string{"ROOKERY_TLS_CERT_FILE=/no.pem", "ROOKERY_TLS_KEY_FILE=/no.key"}, nil, `tls\.cert_file, tls\.key_file: open /no\.pem: no such file or directory`},
 		"argument":          {nil, []string{"now"}, `unknown command "now" for "rookery serve"`},
 		"no MongoDB server": {[]string{"ROOKERY_STORAGE_DRIVER=mongo"}, nil, `storage\.mongo\.uri: is empty, but storage\.driver is mongo`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := append([]string{"ROOKERY_LOG_LEVEL=error"}, test.env...)
-			if test.want[0] == '-' {
-				env = test.env
-			}
-			cmd := rookery(t, env, append(append([]string{"serve"}, freePorts...), test.args...)...)
+			cmd := rookery(t, test.env, append(append([]string{"serve"}, freePorts...), test.args...)...)
 			var stdout, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			err := cmd.Run()
