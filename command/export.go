@@ -22,6 +22,7 @@ import (
 
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/wire"
 )
 
 // ExportConfig says where and when the hourly files of get_history are made.
@@ -240,6 +241,7 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 	w := newExportWriter(f)
 	_, _ = fmt.Fprintf(w, `{"SdkAppId":%d,"ChatType":"Group","MsgTime":"%s","MsgList":[`+"\n", x.cfg.SDKAppID, name)
 	m := &exported{Hour: hour.Unix()}
+	var line []byte
 	for msg, err := range x.store.Hour(ctx, hour.Unix()) {
 		if err != nil {
 			return err
@@ -247,8 +249,7 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 		if msg.State != group.Live || msg.Has(group.System) {
 			continue
 		}
-		line, err := json.Marshal(exportedMessage{msg.From, msg.Group, msg.Time, msg.Seq, msg.Body})
-		if err != nil {
+		if line, err = wire.Append(line[:0], exportedMessage{msg.From, msg.Group, msg.Time, msg.Seq, msg.Body}); err != nil {
 			return err
 		}
 		if m.Messages > 0 {

@@ -119,6 +119,9 @@ func TestHistoryExport(t *testing.T) {
 		t.Errorf("sizes and sums %+v do not fit the file", file)
 	}
 	checkExport(t, plain, label, 37) // 38 in that hour, less one recalled
+	if want := `"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"<0>\n"}}]`; !bytes.Contains(plain, []byte(want)) {
+		t.Errorf("no message has its body as it was sent, %s", want)
+	}
 
 	for what, args := range map[string][3]string{
 		"another file": {"x" + name, expires, sign}, "a longer time": {name, expires + "0", sign}, "no time": {name, "", sign}, "another sum": {name, expires, "00"},

@@ -189,6 +189,9 @@ func TestRefusals(t *testing.T) {
 	made := draft("bob", 1, "")
 	made.Body, made.Canonical = group.TextBody(strings.Repeat("x", 300)), true
 	b.wantCode(made, group.CodeMessageTooLong)
+	receipt := draft("bob", 1, "x")
+	receipt.Flags = group.OnlineOnly | group.NeedReceipt
+	b.wantCode(receipt, group.CodeNoReceiptOnline)
 	admin := draft("carol", 1, "by rest")
 	admin.ByAdmin, admin.Operator = true, "administrator"
 	b.mustSend(admin)

@@ -31,6 +31,9 @@ func (p *Pipeline) validate(d *Draft) error {
 	if d.Flags.Any(group.OnlineOnly) && d.Flags.Any(group.NoUnread|group.NoLastMsg|group.MuteNotifications) {
 		return group.Errorf(group.CodeBadParameter, "OnlineOnlyFlag and SendMsgControl exclude each other")
 	}
+	if d.Flags.Any(group.OnlineOnly) && d.Flags.Any(group.NeedReceipt) {
+		return group.Errorf(group.CodeNoReceiptOnline, "messages with OnlineOnlyFlag have no receipts")
+	}
 	return nil
 }
 
