@@ -306,5 +306,8 @@ func (e *env) revoke(ctx context.Context, a group.Account) error {
 	if err != nil {
 		return err
 	}
+	if e.absent != nil {
+		e.absent.loggedOut(a)
+	}
 	return e.forgetPush(ctx, a) // who is logged out everywhere gets no push either
 }

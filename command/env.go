@@ -150,6 +150,7 @@ type Env struct {
 	Stuck    StuckCallbacks   // nil: no callbacks are kept
 	Exporter *Exporter        // nil: get_history has no files
 	Stats    *Stats           // nil: getappinfo knows nothing
+	Absent   *Absent          // nil: who is not connected is reachable by push alone if it has registered
 	Push     Push             // nil: there is no offline push
 	Log      *slog.Logger
 	Audit    *slog.Logger // one line for each call of an app admin that may change something; nil: none
@@ -165,6 +166,7 @@ type env struct {
 	stuck    StuckCallbacks
 	exporter *Exporter
 	stats    *Stats
+	absent   *Absent
 	push     Push
 	log      *slog.Logger
 	audit    *slog.Logger
@@ -178,7 +180,7 @@ type env struct {
 // New returns the table of all commands.
 func New(e Env, cfg Config) *Table {
 	v := &env{
-		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, stuck: e.Stuck, exporter: e.Exporter, stats: e.Stats, push: e.Push, log: e.Log, audit: e.Audit,
+		store: e.Store, pipeline: e.Pipeline, online: e.Online, before: e.Before, after: e.After, stuck: e.Stuck, exporter: e.Exporter, stats: e.Stats, absent: e.Absent, push: e.Push, log: e.Log, audit: e.Audit,
 		cfg: cfg.withDefaults(), admins: make(map[group.Account]bool),
 		fullOfRooms: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rookery_command_room_limit_refusals_total", Help: "Joins of live rooms that were refused since the account is in groups.rooms_per_user of them.",

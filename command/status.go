@@ -78,13 +78,19 @@ func (e *env) queryStatus(ctx context.Context, _ *Call, r *statusRequest) (*stat
 	if err != nil {
 		return nil, err
 	}
+	absent := make([][]Device, len(r.Accounts))
+	if e.absent != nil {
+		if absent, err = e.absent.of(ctx, r.Accounts); err != nil {
+			return nil, err
+		}
+	}
 	resp := &statusResponse{}
 	for i, a := range r.Accounts {
 		if profiles[i] == nil {
 			resp.Errors = append(resp.Errors, statusError{a, codeAccountUnknown})
 			continue
 		}
-		devices := e.online.Devices(a)
+		devices := slices.Concat(e.online.Devices(a), absent[i])
 		status := accountStatus{Account: a, Status: statusOf(devices)}
 		if status.Status == statusOffline && reachable[i] {
 			status.Status = statusPush
@@ -105,8 +111,8 @@ func (e *env) queryStatus(ctx context.Context, _ *Call, r *statusRequest) (*stat
 	return resp, nil
 }
 
-// pushOnlineFor is how long after its last registration an app that is not connected counts as
-// reachable by push. Apps register at every start; logging out removes the registration.
+// pushOnlineFor is how long an app counts as reachable by push after it has lost its connection,
+// or after its last registration: apps register at every start, and logging out removes that.
 const pushOnlineFor = 7 * 24 * time.Hour
 
 // reachable reports which of the accounts have a device that is registered for offline push.

@@ -14,6 +14,8 @@ import (
 var (
 	// Accounts: {account}. Profile and kick time. Written by the account commands and the first login.
 	Accounts = Table[group.Profile]{"accounts"}
+	// Absentees: {account}. The account's mobile devices that have lost their connection. Written by command.Absent.
+	Absentees = Table[Absentee]{"absentees"}
 	// Groups: {id}. The current life of a group id. Lane.
 	Groups = Table[group.Group]{"groups"}
 	// Lives: {id}. The last incarnation that the id had; outlives the group. Lane.
@@ -152,6 +154,18 @@ type View struct {
 type DeletedContact struct {
 	Incarnation group.Incarnation `json:"inc"`
 	Seq         group.Seq         `json:"seq"`
+}
+
+// An Absentee is an account with devices that have lost their connection without logging out.
+type Absentee struct {
+	Devices []AbsentDevice `json:"d"`
+}
+
+// An AbsentDevice is one of them.
+type AbsentDevice struct {
+	Device   string `json:"dev"` // the client identifier
+	Platform string `json:"os"`
+	Since    int64  `json:"t"` // Unix seconds
 }
 
 // A Day holds one day's counts by their names on the wire. Names holds what is known of those

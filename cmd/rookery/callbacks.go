@@ -40,13 +40,18 @@ func (n *node) openCallbacks(ctx context.Context, _ *tls.Config) error {
 	return nil
 }
 
-// stateChanged tells the app that a device came or went.
+// stateChanged notes that a device came or went, and tells the app.
 func (n *node) stateChanged(s broker.StateChange) {
 	switch {
 	case s.Action == broker.StateLogin:
 		n.stats.Login(s.Account, s.Remaining == 1, s.Created)
 	case s.Remaining == 0:
 		n.stats.Logout()
+	}
+	if s.Action == broker.StateDisconnect {
+		n.absent.Lost(s.Account, s.Device, s.Platform)
+	} else {
+		n.absent.Seen(s.Account, s.Device, s.Platform)
 	}
 	if n.outbox == nil {
 		return

@@ -63,8 +63,10 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	}
 	n.pipeline.UseOutbox(n.stats)
 	n.work("statistics", n.stats.Run)
+	n.absent = command.NewAbsent(n.store, n.log)
+	n.work("absent devices", n.absent.Run)
 	env := command.Env{
-		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Exporter: exports, Stats: n.stats, Log: n.log, Audit: audit,
+		Store: n.store, Pipeline: n.pipeline, Online: online{n.broker}, Exporter: exports, Stats: n.stats, Absent: n.absent, Log: n.log, Audit: audit,
 	}
 	if n.callbacks != nil {
 		env.Before, env.After, env.Stuck = n.callbacks, n.outbox, stuck{n.outbox}

@@ -50,6 +50,7 @@ type node struct {
 	broker   *broker.Broker
 	exports  *command.Exporter
 	stats    *command.Stats
+	absent   *command.Absent
 	commands *command.Table
 
 	callbacks *callback.Client // nil: the app is not asked
