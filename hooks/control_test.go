@@ -1,10 +1,13 @@
 package hooks_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -608,4 +611,43 @@ func (slowly) Due(*group.Group, *hooks.Draft) bool { return true }
 func (d slowly) BeforeSend(context.Context, *group.Group, *hooks.Draft) hooks.Verdict {
 	time.Sleep(time.Duration(d))
 	return hooks.Verdict{}
+}
+
+// TestTheLogSaysWhyAMessageDidNotPass: one line each, with the code and the message's id.
+func TestTheLogSaysWhyAMessageDidNotPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{})
+		b.close() // what it has made stays
+		var log bytes.Buffer
+		cfg := hooks.Config{UserRate: 1, Limits: fixed(hooks.Limits{PerSecond: 1})}
+		p := hooks.New(b.store, cfg, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		p.UseBeforeSend(verdicts{})
+		bad, foreign, dropped := draft("bob", 1, "x"), draft("nobody", 2, "x"), draft("alice", 3, "drop")
+		bad.Body = json.RawMessage(`[]`)
+		for _, d := range []*hooks.Draft{bad, foreign, dropped, draft("bob", 4, "x"), draft("bob", 5, "x")} {
+			_ = p.Send(context.Background(), d)
+		}
+		if err := p.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		for _, want := range []string{
+			`msg="message refused" group=g1 account=bob msgid=` + bad.ID.String() + ` code=10004`,
+			`msg="message refused" group=g1 account=nobody msgid=` + foreign.ID.String() + ` code=10019`,
+			`msg="message dropped" group=g1 account=alice msgid=` + dropped.ID.String() + ` code=0`,
+			`code=10023`,
+		} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("no line with %s in\n%s", want, log.String())
+			}
+		}
+	})
+}
+
+// verdicts drops what says so.
+type verdicts struct{}
+
+func (verdicts) Due(*group.Group, *hooks.Draft) bool { return true }
+
+func (verdicts) BeforeSend(_ context.Context, _ *group.Group, d *hooks.Draft) hooks.Verdict {
+	return hooks.Verdict{Drop: strings.Contains(string(d.Body), "drop")}
 }

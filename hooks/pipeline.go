@@ -207,6 +207,9 @@ func (p *Pipeline) Submit(d *Draft, done func(Outcome)) {
 	if err := p.validate(d); err != nil {
 		refusal, is := asRefusal(err)
 		if !is || !p.hears() || !d.Group.Valid() || !d.From.Valid() {
+			if is {
+				p.left("message refused", d, refusal.Code, refusal.Info)
+			}
 			p.finish(s, Outcome{Err: err})
 			return
 		}
