@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -17,7 +18,7 @@ import (
 	"github.com/rookery-im/rookery/storage/storagetest"
 )
 
-// A gate is a store whose Scan lets the test in after the rows were read and before the
+// A gate is a store whose GetAll lets the test in after the rows were read and before the
 // reader gets them.
 type gate struct {
 	*storagetest.Memory
@@ -48,9 +49,9 @@ func (g *gate) Scan(ctx context.Context, table string, s storage.Span) iter.Seq2
 }
 
 // GetMany is the last read of a load.
-func (g *gate) GetMany(ctx context.Context, table string, keys []string) ([][]byte, error) {
-	rows, err := g.Memory.GetMany(ctx, table, keys)
-	if table == storage.Members.Name && g.read != nil {
+func (g *gate) GetAll(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
+	rows, err := g.Memory.GetAll(ctx, refs)
+	if g.read != nil && slices.ContainsFunc(refs, func(r storage.Ref) bool { return r.Table == storage.Members.Name }) {
 		g.read()
 	}
 	return rows, err
