@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
+	"github.com/rookery-im/rookery/storage"
 	"github.com/rookery-im/rookery/storage/storagetest"
 )
 
@@ -431,6 +434,119 @@ func BenchmarkSync500(b *testing.B) {
 	for b.Loop() {
 		if raw := w.call(b, "alice", "sync", `{"Limit":100}`); len(raw) < 1000 {
 			b.Fatalf("%s", raw)
+		}
+	}
+}
+
+// A meter is a store that counts what is asked of it: records and messages read, and bytes written.
+type meter struct {
+	*storagetest.Memory
+	mu            sync.Mutex
+	read, written int
+}
+
+func (m *meter) count(read int, muts []storage.Mutation, msgs []*group.Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.read += read
+	for _, mut := range muts {
+		m.written += len(mut.Key) + len(mut.Value)
+	}
+	for _, msg := range msgs {
+		m.written += len(storage.EncodeMessage(nil, msg))
+	}
+}
+
+// take returns what was counted, and begins anew.
+func (m *meter) take() (read, written int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	read, written = m.read, m.written
+	m.read, m.written = 0, 0
+	return read, written
+}
+
+func (m *meter) Append(ctx context.Context, b *storage.Batch) error {
+	m.count(0, b.Mutations, b.Messages)
+	return m.Memory.Append(ctx, b)
+}
+
+func (m *meter) Apply(ctx context.Context, muts ...storage.Mutation) error {
+	m.count(0, muts, nil)
+	return m.Memory.Apply(ctx, muts...)
+}
+
+func (m *meter) Get(ctx context.Context, table, key string) ([]byte, error) {
+	m.count(1, nil, nil)
+	return m.Memory.Get(ctx, table, key)
+}
+
+func (m *meter) GetMany(ctx context.Context, table string, keys []string) ([][]byte, error) {
+	m.count(len(keys), nil, nil)
+	return m.Memory.GetMany(ctx, table, keys)
+}
+
+func (m *meter) Scan(ctx context.Context, table string, s storage.Span) iter.Seq2[storage.Record, error] {
+	return func(yield func(storage.Record, error) bool) {
+		for r, err := range m.Memory.Scan(ctx, table, s) {
+			m.count(1, nil, nil)
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestSendingCostsTheSame sends to a group of 10 and to one of 100,000, nobody of whom is online:
+// the store and the allocator have the same work, within a fifth.
+func TestSendingCostsTheSame(t *testing.T) {
+	store := &meter{Memory: storagetest.NewMemory()}
+	log := slog.New(slog.DiscardHandler)
+	admins := []group.Account{"administrator"}
+	w := &world{store: store, ears: &ears{}, pipeline: hooks.New(store, hooks.Config{Admins: admins}, log)}
+	w.pipeline.UseDeliverer(w.ears)
+	w.table = command.New(command.Env{Store: store, Pipeline: w.pipeline, Log: log}, command.Config{Admins: admins})
+	t.Cleanup(func() {
+		if err := w.pipeline.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	type cost struct{ read, written, allocated float64 }
+	measure := func(id string, members int) cost {
+		w.people(t, "alice")
+		w.make(t, group.Community, id, "alice")
+		for from := 1; from < members; {
+			to := min(members, from+10_000)
+			err := w.pipeline.Update(t.Context(), group.ID(id), func(tx *hooks.Tx) error {
+				for ; from < to; from++ {
+					if err := tx.PutMember(&group.Member{Account: group.Account(fmt.Sprintf("u%d", from)), Role: group.OrdinaryMember}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if g, err := storage.FindGroup(t.Context(), store, group.ID(id)); err != nil || g.MemberCount != members {
+			t.Fatalf("the group is %+v, %v; want %d members", g, err, members)
+		}
+		const sends = 20 // below the limit of a second
+		send := func() { w.say(t, "alice", id, "hello", "") }
+		send()
+		store.take()
+		allocated := testing.AllocsPerRun(sends, send)
+		read, written := store.take()
+		return cost{float64(read) / (sends + 1), float64(written) / (sends + 1), allocated}
+	}
+	small, large := measure("@TGS#_small", 10), measure("@TGS#_large", 100_000)
+	t.Logf("a message to 10 members: %+v, to 100,000: %+v", small, large)
+	for what, c := range map[string][2]float64{
+		"records read": {small.read, large.read}, "bytes written": {small.written, large.written}, "allocations": {small.allocated, large.allocated},
+	} {
+		if c[1] > 1.2*c[0] || c[1] < 0.8*c[0] {
+			t.Errorf("%s: %g for 10 members, %g for 100,000", what, c[0], c[1])
 		}
 	}
 }
