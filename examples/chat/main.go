@@ -218,6 +218,8 @@ func (u *chat) event(ev client.Event) {
 		u.print("* logged out: %s", ev.Reason)
 	case client.Recalled:
 		u.print("%s #%d was recalled by %s", ev.Group, ev.Seq, ev.By)
+	case client.Modified:
+		u.print("%s #%d was changed by the app", ev.Group, ev.Seq)
 	case client.Gap:
 		u.print("* %s: messages %d to %d are not shown", ev.Group, ev.From, ev.To)
 	case client.Notice:
