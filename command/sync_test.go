@@ -443,6 +443,7 @@ type meter struct {
 	*storagetest.Memory
 	mu            sync.Mutex
 	read, written int
+	replaced      []string // what was written with new versions of messages
 }
 
 func (m *meter) count(read int, muts []storage.Mutation, msgs []*group.Message) {
@@ -497,9 +498,17 @@ func (m *meter) Scan(ctx context.Context, table string, s storage.Span) iter.Seq
 	}
 }
 
-// TestSendingCostsTheSame sends to a group of 10 and to one of 100,000, nobody of whom is online:
-// the store and the allocator have the same work, within a fifth.
-func TestSendingCostsTheSame(t *testing.T) {
+func (m *meter) Replace(ctx context.Context, key group.Key, msgs []*group.Message, muts ...storage.Mutation) error {
+	m.mu.Lock()
+	for _, mut := range muts {
+		m.replaced = append(m.replaced, fmt.Sprintf("%d messages, %s", len(msgs), mut.Table))
+	}
+	m.mu.Unlock()
+	return m.Memory.Replace(ctx, key, msgs, muts...)
+}
+
+// newMetered returns a world over a meter.
+func newMetered(t *testing.T) (*world, *meter) {
 	store := &meter{Memory: storagetest.NewMemory()}
 	log := slog.New(slog.DiscardHandler)
 	admins := []group.Account{"administrator"}
@@ -511,6 +520,30 @@ func TestSendingCostsTheSame(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return w, store
+}
+
+// TestChangesAreWrittenAtOnce recalls messages: a crash must not leave a tombstone that nobody who
+// was away is told of, since recalling it again changes nothing.
+func TestChangesAreWrittenAtOnce(t *testing.T) {
+	w, store := newMetered(t)
+	w.people(t, "alice", "bob")
+	w.make(t, group.Public, "g", "alice", "bob")
+	w.say(t, "alice", "g", "one", "")
+	w.say(t, "alice", "g", "two", "")
+	w.accepted(t, "alice", "group_msg_recall", `{"GroupId":"g","MsgSeqList":[{"MsgSeq":1},{"MsgSeq":2}]}`)
+	if got := w.missed(t, "bob", 1); !slices.Equal(got, []string{"g 1: Recall 1 alice", "g 2: Recall 2 alice", "g to 2"}) {
+		t.Errorf("bob missed %q", got)
+	}
+	if want := "2 messages, " + storage.Changes.Name; len(store.replaced) == 0 || store.replaced[len(store.replaced)-1] != want {
+		t.Errorf("written with the tombstones: %q, want %q", store.replaced, want)
+	}
+}
+
+// TestSendingCostsTheSame sends to a group of 10 and to one of 100,000, nobody of whom is online:
+// the store and the allocator have the same work, within a fifth.
+func TestSendingCostsTheSame(t *testing.T) {
+	w, store := newMetered(t)
 	type cost struct{ read, written, allocated float64 }
 	measure := func(id string, members int) cost {
 		w.people(t, "alice")
