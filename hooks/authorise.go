@@ -8,8 +8,6 @@ import (
 
 // authorise says why the draft may not be sent, or nil. It is asked when the message comes in
 // and again when it is stamped: a callback or the flow may have taken seconds.
-//
-// An error that is not a *group.Error means that the store could not be asked.
 func (l *lane) authorise(d *Draft, s *sender, profile *group.Profile, now time.Time) error {
 	g := l.st.group
 	if g == nil {
