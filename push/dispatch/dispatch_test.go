@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -606,6 +607,57 @@ func TestStoreStallsBeforeDeath(t *testing.T) {
 			t.Errorf("%d devices were pushed to, want 10", n)
 		}
 	})
+}
+
+// A slipping store writes a message right after somebody has looked for it in vain.
+type slipping struct {
+	storage.Store
+	slip func() // nil: it has happened
+}
+
+func (s *slipping) Range(ctx context.Context, key group.Key, from, to group.Seq) iter.Seq2[*group.Message, error] {
+	return func(yield func(*group.Message, error) bool) {
+		if slip := s.slip; slip != nil {
+			s.slip = nil
+			slip()
+			return
+		}
+		s.Store.Range(ctx, key, from, to)(yield)
+	}
+}
+
+// TestMessageComesAfterItsJob: a store that can't write both at once writes the job first. The
+// message comes while the worker looks for it, or some time later.
+func TestMessageComesAfterItsJob(t *testing.T) {
+	for _, later := range []time.Duration{0, 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			v := android("v")
+			store := &slipping{Store: memory()}
+			w := newWorld(t, store, Config{}, v)
+			w.addGroup(testGroup("g", group.Public), names(2)...)
+			w.register("user000001", "phone", "v", "t1")
+			m := message("g", "user000000", "hello")
+			m.Seq, m.Time, m.Expires, m.ID = 1, time.Now().Unix(), time.Now().Unix()+1<<20, group.MsgID{0: 1, 15: 1}
+			job, _ := w.d.Job(testGroup("g", group.Public), m)
+			w.apply(job)
+			send := func() {
+				if err := store.Append(t.Context(), &storage.Batch{Key: m.Key(), Epoch: 1, Messages: []*group.Message{m}}); err != nil {
+					t.Error(err)
+				}
+			}
+			if later == 0 {
+				store.slip = send
+			}
+			defer w.run(w.d)()
+			time.Sleep(later)
+			if later > 0 {
+				send()
+			}
+			time.Sleep(5 * time.Second)
+			wantTexts(t, v, "Ann: hello")
+			w.wantQueueEmpty()
+		})
+	}
 }
 
 // TestSharedQueue: two workers share a queue, and one takes over what the other leaves.

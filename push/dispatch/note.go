@@ -82,22 +82,41 @@ func (d *Dispatcher) readNote(ctx context.Context, k noteKey, sent int64, now ti
 		return n, err
 	}
 	n.group = g
-	for m, err := range d.store.Range(ctx, k.key, k.seq, k.seq+1) {
+	n.message, err = d.findMessage(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if n.message == nil {
+		head, err := d.store.Head(ctx, k.key)
 		if err != nil {
 			return nil, err
 		}
-		n.message = m
-	}
-	if n.message == nil || n.message.ID.String() != k.id {
-		head, err := d.store.Head(ctx, k.key)
-		n.early = head.Tail < k.seq && now.Sub(time.Unix(sent, 0)) < earlyFor
-		n.message = nil
-		return n, err
+		if head.Tail < k.seq {
+			n.early = now.Sub(time.Unix(sent, 0)) < earlyFor
+			return n, nil
+		}
+		// It may have come between the two reads.
+		if n.message, err = d.findMessage(ctx, k); n.message == nil {
+			return n, err
+		}
 	}
 	if pushable(g, n.message) {
 		n.plain, n.collapsed = d.compose(g, n.message)
 	}
 	return n, nil
+}
+
+// findMessage returns the message, nil if the log has none or another one at its SEQ.
+func (d *Dispatcher) findMessage(ctx context.Context, k noteKey) (found *group.Message, err error) {
+	for m, err := range d.store.Range(ctx, k.key, k.seq, k.seq+1) {
+		if err != nil {
+			return nil, err
+		}
+		if m.ID.String() == k.id {
+			found = m
+		}
+	}
+	return found, nil
 }
 
 // compose makes the two forms of a message's notification; nil, nil where it has nothing to show.
