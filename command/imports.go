@@ -1,8 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"sort"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -78,8 +80,8 @@ func (e *env) importGroup(ctx context.Context, call *Call, r *importGroupRequest
 type importedMember struct {
 	Account  group.Account `json:"Member_Account" wire:"required,account"`
 	Role     string        `json:"Role" doc:"Admin, or nothing."`
-	JoinTime int64         `json:"JoinTime" doc:"Unix seconds; not given: now."`
-	Unread   *int64        `json:"UnreadMsgNum" doc:"Cut to the number of messages."`
+	JoinTime int64         `json:"JoinTime" doc:"Unix seconds, from the creation of the group on; not given: now. The member may read what came since."`
+	Unread   *int64        `json:"UnreadMsgNum" doc:"Cut to the number of messages; the member may read these, too. Not given: 0."`
 }
 
 type importMembersRequest struct {
@@ -108,8 +110,9 @@ func (e *env) importMembers(ctx context.Context, call *Call, r *importMembersReq
 			return err
 		}
 		resp.Members = nil
+		times := make(map[group.Seq]int64)
 		for i := range r.Members {
-			result, err := e.importMember(tx, &r.Members[i], can)
+			result, err := e.importMember(tx, &r.Members[i], can, times)
 			if err != nil {
 				return err
 			}
@@ -123,14 +126,15 @@ func (e *env) importMembers(ctx context.Context, call *Call, r *importMembersReq
 	return resp, nil
 }
 
-func (e *env) importMember(tx *hooks.Tx, r *importedMember, can map[group.Account]*group.Profile) (result int, err error) {
+// importMember adds one member; times is for seqBefore.
+func (e *env) importMember(tx *hooks.Tx, r *importedMember, can map[group.Account]*group.Profile, times map[group.Seq]int64) (result int, err error) {
 	g := tx.Group()
 	had, err := tx.Member(r.Account)
 	if err != nil {
 		return 0, err
 	}
 	most := e.maxMembers(g)
-	m := &group.Member{Account: r.Account, Role: group.OrdinaryMember, JoinTime: r.JoinTime}
+	m := &group.Member{Account: r.Account, Role: group.OrdinaryMember, JoinTime: cmp.Or(r.JoinTime, tx.Now().Unix())}
 	switch {
 	case had != nil:
 		return addedBefore, nil
@@ -151,24 +155,53 @@ func (e *env) importMember(tx *hooks.Tx, r *importedMember, can map[group.Accoun
 	default:
 		return addFailed, nil
 	}
-	if err := tx.PutMember(m); err != nil {
+	unread := int64(0)
+	if r.Unread != nil {
+		unread = *r.Unread
+	}
+	// It sees what came since it joined, and what is unread.
+	if m.JoinSeq, err = seqBefore(tx, r.JoinTime, times); err != nil {
 		return 0, err
 	}
-	if r.Unread != nil {
-		if err := e.setUnread(tx, r.Account, *r.Unread); err != nil {
-			return 0, err
-		}
-	}
-	return added, nil
+	m.JoinSeq = min(m.JoinSeq, e.setUnread(tx, r.Account, unread))
+	return added, tx.PutMember(m)
 }
 
-// setUnread moves the member's read SEQ so that n messages are unread, or as many as there are.
-// What has expired counts, as it does in the difference of SEQs that clients take.
-func (e *env) setUnread(tx *hooks.Tx, a group.Account, n int64) error {
+// seqBefore returns the group's last SEQ before an instant (Unix seconds; 0: now), as far as its
+// messages are still stored: their times rise with their SEQs. times keeps what was read.
+func seqBefore(tx *hooks.Tx, at int64, times map[group.Seq]int64) (group.Seq, error) {
+	head := tx.Head()
+	if at == 0 || at > head.Time {
+		return head.Tail, nil
+	}
+	var failed error
+	timeOf := func(seq group.Seq) int64 {
+		t, known := times[seq]
+		if known {
+			return t
+		}
+		for m, err := range tx.Store().Range(tx.Context(), tx.Group().Key(), seq, seq+1) {
+			if err != nil {
+				failed = err
+				break
+			}
+			t = m.Time // 0 of what has expired: long ago
+		}
+		times[seq] = t
+		return t
+	}
+	first := max(head.First, 1)
+	n := sort.Search(int(head.Tail-first)+1, func(i int) bool { return failed != nil || timeOf(first+group.Seq(i)) >= at })
+	return first + group.Seq(n) - 1, failed
+}
+
+// setUnread moves the member's read SEQ so that n messages are unread, or as many as there are,
+// and returns it. What has expired counts, as it does in the difference of SEQs that clients take.
+func (e *env) setUnread(tx *hooks.Tx, a group.Account, n int64) group.Seq {
 	tail := tx.Head().Tail
 	mark := &storage.ReadMark{Seq: tx.Uncounted().ReadFor(n, tail), SentBefore: tail}
 	tx.Write(storage.Reads.Put(storage.MemberKey(tx.Group().Key(), a), mark))
-	return nil
+	return mark.Seq
 }
 
 type importedMessage struct {

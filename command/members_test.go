@@ -1,8 +1,10 @@
 package command_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
@@ -76,5 +78,38 @@ func TestAppIsAskedLast(t *testing.T) {
 	w.accepted(t, "", g+"modify_group_base_info", `{"GroupId":"g","ApplyJoinOption":"DisableApply"}`)
 	if asked("carol", "g") {
 		t.Error("asked about a group that takes no requests")
+	}
+}
+
+// TestImportedHistory imports members after messages: each reads what came since it joined, and
+// what is unread.
+func TestImportedHistory(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob", "carol", "dave", "erin", "frank")
+	start := time.Now().Unix() - 10_000
+	w.accepted(t, "", g+"import_group", fmt.Sprintf(`{"Type":"Public","Name":"n","GroupId":"g","Owner_Account":"alice","CreateTime":%d}`, start))
+	for i := range 6 {
+		w.accepted(t, "", g+"import_group_msg", fmt.Sprintf(
+			`{"GroupId":"g","MsgList":[{"From_Account":"alice","SendTime":%d,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}]}]}`, start+1000+int64(i)*100))
+	}
+	for _, c := range []struct {
+		who, more string
+		first     group.Seq
+		unread    int64
+	}{
+		{"bob", fmt.Sprintf(`"JoinTime":%d,"UnreadMsgNum":3`, start), 1, 3},
+		{"carol", fmt.Sprintf(`"JoinTime":%d`, start+1200), 3, 0}, // at the instant of the third
+		{"dave", fmt.Sprintf(`"JoinTime":%d,"UnreadMsgNum":100`, start+1201), 1, 6},
+		{"erin", `"UnreadMsgNum":2`, 5, 2},
+		{"frank", `"JoinTime":0`, 7, 0},
+	} {
+		w.accepted(t, "", g+"import_group_member", `{"GroupId":"g","MemberList":[{"Member_Account":"`+c.who+`",`+c.more+`}]}`)
+		pages := w.syncAll(t, c.who, 10, nil)
+		if len(pages) != 1 || len(pages[0]) != 1 {
+			t.Fatalf("%s is in %+v", c.who, pages)
+		}
+		if got := pages[0][0]; got.FirstMsgSeq != c.first || got.UnreadMsgNum != c.unread {
+			t.Errorf("%s, imported with %s: first %d, unread %d; want %d, %d", c.who, c.more, got.FirstMsgSeq, got.UnreadMsgNum, c.first, c.unread)
+		}
 	}
 }

@@ -327,6 +327,7 @@ func (e *env) setUnreadNumber(ctx context.Context, _ *Call, r *setUnreadRequest)
 		if m == nil {
 			return notPermitted("%s is not a member of the group", r.Account)
 		}
-		return e.setUnread(tx, r.Account, *r.Number)
+		e.setUnread(tx, r.Account, *r.Number)
+		return nil
 	})
 }

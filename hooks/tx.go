@@ -134,7 +134,7 @@ func (tx *Tx) Member(a group.Account) (*group.Member, error) {
 func (tx *Tx) RoomMember(a group.Account) *group.Member { return tx.lane.room[a] }
 
 // PutMember adds a member or changes one. A new member's JoinTime and JoinSeq are filled in if
-// they are zero, and the group's count follows.
+// its JoinTime is zero, and the group's count follows.
 func (tx *Tx) PutMember(m *group.Member) error {
 	had, err := tx.Member(m.Account)
 	if err != nil {
@@ -143,10 +143,7 @@ func (tx *Tx) PutMember(m *group.Member) error {
 	m = m.Clone()
 	if had == nil {
 		if m.JoinTime == 0 {
-			m.JoinTime = tx.now.Unix()
-		}
-		if m.JoinSeq == 0 {
-			m.JoinSeq = tx.nextTail()
+			m.JoinTime, m.JoinSeq = tx.now.Unix(), tx.nextTail()
 		}
 		tx.group.MemberCount++
 		tx.saved = tx.saved || !tx.fleeting(m)
