@@ -310,6 +310,8 @@ func (e *env) modifyRoomAdmins(ctx context.Context, call *Call, r *roomAdminRequ
 			if err := e.tellRole(s, a, m.Role); err != nil {
 				return err
 			}
+			body := afterMember{callback: s.head("Group.CallbackAfterMemberFieldChanged"), Operator: call.Caller, Modified: a, Role: m.Role.String()}
+			s.Callback(body.Command, body)
 		}
 		return nil
 	})
@@ -401,15 +403,24 @@ func (e *env) ban(ctx context.Context, call *Call, r *banRequest) (*ok, error) {
 			return err
 		}
 		until := min(s.Now().Unix()+int64(r.Duration), group.Forever)
+		var gone []group.Account
 		for _, a := range accounts {
 			if !a.Valid() || a == g.Owner {
 				return badParameter("the owner can't be banned, nor can what is no UserID")
 			}
 			s.notice(a, "Left", notice{ReportType: reportBanned, Reason: r.Description, Duration: int64(r.Duration)})
-			if _, err := s.RemoveMember(a); err != nil {
+			was, err := s.RemoveMember(a)
+			if err != nil {
 				return err
 			}
+			if was {
+				gone = append(gone, a)
+			}
 			s.Write(storage.Bans.Put(storage.MemberKey(g.Key(), a), &storage.Ban{Until: until, Description: r.Description}))
+		}
+		if len(gone) > 0 {
+			body := afterExit{callback: s.head("Group.CallbackAfterMemberExit"), ExitType: "Kicked", Operator: call.Caller, Members: memberItems(gone)}
+			s.Callback(body.Command, body)
 		}
 		return s.tip(g.Type.Rules().JoinTip, tip{
 			OpType: tipBanned, List: accounts, MemberNum: g.MemberCount, BanDuration: int64(r.Duration), BanDescription: r.Description,
