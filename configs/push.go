@@ -65,6 +65,7 @@ type PushFCM struct {
 	ChannelID          string        `yaml:"channel_id" default:"" doc:"The notification channel where the message names none."`
 	Priority           string        `yaml:"priority" default:"high" oneof:"high|normal" doc:"Where the message names none."`
 	ClickAction        string        `yaml:"click_action" default:"" doc:"The intent action of a tap. Empty: the app opens."`
+	IOS                bool          `yaml:"ios" default:"false" doc:"Whether iPhones register with Firebase, too: messages then carry badge, sound and title for APNs."`
 	TimeToLive         time.Duration `yaml:"time_to_live" default:"24h" min:"1s" max:"672h" doc:"How long Google keeps trying."`
 	BaseURL            string        `yaml:"base_url" default:"" doc:"Empty: https://fcm.googleapis.com."`
 	TokenURL           string        `yaml:"token_url" default:"" doc:"Empty: as the service account says."`

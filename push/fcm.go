@@ -31,6 +31,9 @@ type FCMConfig struct {
 	Priority string
 	// ClickAction is the intent action of a tap. Optional.
 	ClickAction string
+	// IOS says that iPhones register with FCM, too: each message then carries what APNs is told
+	// (badge, sound, …), at the cost of some of its 4096 bytes.
+	IOS bool
 	// TimeToLive where the message has none, at most 4 weeks. Zero means 24 h.
 	TimeToLive time.Duration
 	HTTP       HTTPConfig
@@ -165,6 +168,49 @@ type fcmMessage struct {
 	Data         appData    `json:"data"`
 	Notification fcmText    `json:"notification"`
 	Android      fcmAndroid `json:"android"`
+	APNs         *fcmAPNs   `json:"apns,omitempty"`
+}
+
+// fcmAPNs is what FCM passes on to APNs for an iPhone.
+type fcmAPNs struct {
+	Headers map[string]string `json:"headers"`
+	Payload struct {
+		APS apnsBody `json:"aps"`
+	} `json:"payload"`
+	Options *fcmAPNsOptions `json:"fcm_options,omitempty"`
+}
+
+type fcmAPNsOptions struct {
+	Image string `json:"image"`
+}
+
+// iOS returns the part for iPhones. Title and text come from the message's notification, unless
+// the sender has others for them.
+func (f *FCM) iOS(n *Notification, d Device, ttl time.Duration, text string) *fcmAPNs {
+	if !f.config.IOS {
+		return nil
+	}
+	info := n.info()
+	p := &info.ApnsInfo
+	a := &fcmAPNs{Headers: map[string]string{
+		"apns-priority": "10", "apns-collapse-id": boundedID(n.replaceKey(), apnsMaxCollapse),
+		"apns-expiration": strconv.FormatInt(time.Now().Add(ttl).Unix(), 10),
+	}}
+	body := apnsBody{ThreadID: cmp.Or(n.Group, n.From), InterruptionLevel: p.InterruptionLevel, MutableContent: p.MutableContent}
+	if p.BadgeMode == 0 {
+		body.Badge = info.apnsBadge(d.Badge)
+	}
+	if sound := cmp.Or(p.Sound, n.Sound, "default"); sound != NoSound {
+		body.Sound = sound
+	}
+	if p.Title != "" || p.SubTitle != "" {
+		body.Alert = &apnsAlert{Title: cmp.Or(p.Title, n.Title), Subtitle: p.SubTitle, Body: text}
+	}
+	if p.Image != "" {
+		body.MutableContent, a.Options = 1, &fcmAPNsOptions{p.Image}
+	}
+	a.Payload.APS = body
+	return a
 }
 
 type fcmText struct {
@@ -220,6 +266,7 @@ func (f *FCM) body(n *Notification, d Device, dryRun bool) ([]byte, error) {
 				Priority: strings.ToUpper(priority), TTL: strconv.FormatInt(seconds(ttl), 10) + "s",
 				CollapseKey: n.CollapseKey, RestrictedPackage: f.config.Package, Notification: display,
 			},
+			APNs: f.iOS(n, d, ttl, text),
 		}}
 	})
 }

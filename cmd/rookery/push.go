@@ -103,7 +103,8 @@ func pushApps(p *configs.Push) ([]dispatch.App, error) {
 		at := fmt.Sprintf("push.fcm[%d]", i)
 		a, err := push.NewFCM(push.FCMConfig{
 			Name: cmp.Or(c.Name, "fcm"), ServiceAccount: m.secret(at+".service_account_file", c.ServiceAccount, c.ServiceAccountFile), BaseURL: c.BaseURL,
-			TokenURL: c.TokenURL, Package: c.Package, ChannelID: c.ChannelID, Priority: c.Priority, ClickAction: c.ClickAction, TimeToLive: c.TimeToLive, HTTP: m.http,
+			TokenURL: c.TokenURL, Package: c.Package, ChannelID: c.ChannelID, Priority: c.Priority, ClickAction: c.ClickAction,
+			IOS: c.IOS, TimeToLive: c.TimeToLive, HTTP: m.http,
 		})
 		addApp(m, at, a, err, c.Package)
 	}
