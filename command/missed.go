@@ -142,7 +142,7 @@ func (e *env) sortRows(ctx context.Context, a group.Account, rows []*storage.Joi
 		names[i], keys[i], mine[i] = storage.GroupKey(row.ID), storage.GroupRecordKey(row.Key()), storage.MemberKey(row.Key(), a)
 	}
 	var q storage.Query
-	groups, members := storage.Groups.Ask(&q, names), storage.Members.Ask(&q, mine)
+	groups, members := storage.Groups.AskShared(&q, names), storage.Members.AskWhether(&q, mine)
 	if err := q.Run(ctx, e.store); err != nil {
 		return nil, nil, err
 	}
@@ -150,7 +150,7 @@ func (e *env) sortRows(ctx context.Context, a group.Account, rows []*storage.Joi
 	var gone []string
 	for i, row := range rows {
 		switch {
-		case members[i] == nil:
+		case !members[i]:
 		case groups[i] != nil && groups[i].Incarnation == row.Incarnation:
 			in[row.ID] = true
 		default:

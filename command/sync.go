@@ -294,7 +294,7 @@ func (e *env) talks(ctx context.Context, a group.Account, list []standing) ([]ta
 		return nil, err
 	}
 	var q storage.Query
-	found, uncounted, changes := storage.Groups.Ask(&q, names), storage.Uncounted.Ask(&q, groups), storage.Changes.Ask(&q, groups)
+	found, uncounted, changes := storage.Groups.AskShared(&q, names), storage.Uncounted.AskShared(&q, groups), storage.Changes.AskShared(&q, groups)
 	members, views := storage.Members.Ask(&q, rows), storage.Views.Ask(&q, rows)
 	reads, sends := storage.Reads.Ask(&q, rows), storage.Sends.Ask(&q, rows)
 	if err := q.Run(ctx, e.store); err != nil {

@@ -487,6 +487,11 @@ func (m *meter) GetMany(ctx context.Context, table string, keys []string) ([][]b
 	return m.Memory.GetMany(ctx, table, keys)
 }
 
+func (m *meter) GetAll(ctx context.Context, refs []storage.Ref) ([][]byte, error) {
+	m.count(len(refs), nil, nil)
+	return m.Memory.GetAll(ctx, refs)
+}
+
 func (m *meter) Scan(ctx context.Context, table string, s storage.Span) iter.Seq2[storage.Record, error] {
 	return func(yield func(storage.Record, error) bool) {
 		for r, err := range m.Memory.Scan(ctx, table, s) {
@@ -582,4 +587,35 @@ func TestSendingCostsTheSame(t *testing.T) {
 			t.Errorf("%s: %g for 10 members, %g for 100,000", what, c[0], c[1])
 		}
 	}
+}
+
+// BenchmarkLoginStorm has 200 users of 100 groups each log in and synchronise, over and over;
+// each group has 50 of them. It reports the time for one membership.
+func BenchmarkLoginStorm(b *testing.B) {
+	const users, each, groups = 200, 100, 400
+	w := newWorld(b, command.Config{})
+	members := make([][]string, groups)
+	for u := range users {
+		w.people(b, fmt.Sprintf("user%d", u))
+		for k := range each {
+			g := (u*each + k) % groups
+			members[g] = append(members[g], fmt.Sprintf("user%d", u))
+		}
+	}
+	for i, m := range members {
+		w.make(b, group.Public, fmt.Sprintf("group%d", i), m...)
+		w.say(b, m[0], fmt.Sprintf("group%d", i), "hello", "")
+	}
+	n := 0
+	for b.Loop() {
+		a := fmt.Sprintf("user%d", n%users)
+		n++
+		if rows, err := storage.JoinedGroups(b.Context(), w.store, group.Account(a)); err != nil || len(rows) != each {
+			b.Fatalf("%d groups, %v", len(rows), err)
+		}
+		if raw := w.call(b, a, "sync", `{}`); len(raw) < 100*each {
+			b.Fatalf("%s", raw)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*each), "ns/membership")
 }

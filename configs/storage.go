@@ -15,6 +15,7 @@ type Storage struct {
 // Pebble shapes the embedded store.
 type Pebble struct {
 	CacheSize    Size `yaml:"cache_size" default:"64MiB" min:"1MiB" max:"1TiB" doc:"Memory for blocks that were read."`
+	GroupCache   Size `yaml:"group_cache_size" default:"32MiB" min:"1MiB" max:"1TiB" doc:"Memory for the records and last messages of groups, of which all members who log in read the same."`
 	MemTableSize Size `yaml:"memtable_size" default:"16MiB" min:"1MiB" max:"2GiB" doc:"Memory for each table of fresh writes, of which there are up to four."`
 	MaxOpenFiles int  `yaml:"max_open_files" default:"512" min:"32" max:"1000000" unit:"files" doc:"How many table files are kept open."`
 }

@@ -78,6 +78,9 @@ var (
 	Settings = Table[Setting]{"settings"}
 )
 
+// GroupTables are the tables of which a group has one record that all members read when they log in.
+var GroupTables = []string{Groups.Name, Uncounted.Name, Changes.Name}
+
 // LoginTables are the tables of which a login reads many records at once.
 var LoginTables = []string{Groups.Name, Uncounted.Name, Changes.Name, Members.Name, Reads.Name, Sends.Name, Views.Name}
 
@@ -298,13 +301,13 @@ func JoinedGroups(ctx context.Context, r Records, a group.Account) ([]*JoinedGro
 		memberKeys = append(memberKeys, MemberKey(row.Value.Key(), a))
 	}
 	var q Query
-	groups, members := Groups.Ask(&q, groupKeys), Members.Ask(&q, memberKeys)
+	groups, members := Groups.AskShared(&q, groupKeys), Members.AskWhether(&q, memberKeys)
 	if err := q.Run(ctx, r); err != nil {
 		return nil, err
 	}
 	out := rows[:0]
 	for i, row := range rows {
-		if groups[i] != nil && groups[i].Incarnation == row.Incarnation && members[i] != nil {
+		if groups[i] != nil && groups[i].Incarnation == row.Incarnation && members[i] {
 			out = append(out, row)
 		}
 	}

@@ -27,6 +27,7 @@ func pebbleConfig(cfg *configs.Config, log *slog.Logger) pebble.Config {
 		Sync:          cfg.Storage.Sync,
 		SyncInterval:  cfg.Storage.SyncInterval,
 		CacheBytes:    int64(cfg.Storage.Pebble.CacheSize),
+		GroupBytes:    int64(cfg.Storage.Pebble.GroupCache),
 		MemTableBytes: int64(cfg.Storage.Pebble.MemTableSize),
 		MaxOpenFiles:  cfg.Storage.Pebble.MaxOpenFiles,
 		ReserveBytes:  int64(cfg.Storage.FreeSpaceReserve),

@@ -181,6 +181,7 @@ func (s *Store) changeLog(ctx context.Context, key group.Key, muts []storage.Mut
 	return s.commit(ctx, &write{
 		batch: batch,
 		muts:  cloneMutations(muts),
+		log:   &key,
 		finished: func(err error) {
 			s.groups.update(key, st, func(st *groupState) {
 				if s.failed.Load() != nil {

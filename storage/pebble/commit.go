@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/storage"
 )
 
@@ -14,6 +15,7 @@ import (
 type write struct {
 	batch *pebble.Batch
 	muts  []storage.Mutation // added to the batch when their stripes are held
+	log   *group.Key         // whose messages the batch changes; nil: none
 	// finished is called with the outcome, which may be after the writer has left.
 	finished func(error)
 	// abandoned is called when the writer leaves before the outcome is known.
@@ -59,6 +61,7 @@ func (s *Store) write(w *write) error {
 	err := s.addMutations(w.batch, w.muts)
 	if err == nil {
 		err = s.apply(w.batch)
+		s.shared.changed(w)
 	}
 	unlock()
 	if errors.Is(err, storage.ErrExists) && s.cfg.Sync == SyncAlways {

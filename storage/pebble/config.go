@@ -26,6 +26,8 @@ type Config struct {
 	SyncInterval time.Duration
 	// CacheBytes bounds the cache of blocks read from disk. Zero means 64 MiB.
 	CacheBytes int64
+	// GroupBytes bounds the cache of groups' records and last messages. Zero means 32 MiB.
+	GroupBytes int64
 	// MemTableBytes bounds each table of fresh writes in memory, of which there are up to four.
 	// Zero means 16 MiB.
 	MemTableBytes int64
@@ -63,6 +65,7 @@ func (c Config) Validate() error {
 	}{
 		{"storage.free_space_reserve", c.ReserveBytes},
 		{"storage.pebble.cache_size", c.CacheBytes},
+		{"storage.pebble.group_cache_size", c.GroupBytes},
 		{"storage.pebble.memtable_size", c.MemTableBytes},
 		{"storage.pebble.max_open_files", int64(c.MaxOpenFiles)},
 	} {
@@ -82,6 +85,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
+	}
+	if c.GroupBytes == 0 {
+		c.GroupBytes = 32 << 20
 	}
 	if c.MemTableBytes == 0 {
 		c.MemTableBytes = 16 << 20

@@ -118,11 +118,8 @@ func (s *Store) Ends(ctx context.Context, keys []group.Key) ([]storage.End, erro
 			return nil, err
 		}
 		ends[i] = storage.End{Key: key, Head: h}
-		for m, err := range s.Range(ctx, key, h.Tail, h.Tail+1) {
-			if err != nil {
-				return nil, err
-			}
-			ends[i].Last = m
+		if ends[i].Last, err = s.lastMessage(ctx, key, h.Tail); err != nil {
+			return nil, err
 		}
 	}
 	return ends, nil

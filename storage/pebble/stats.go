@@ -12,10 +12,12 @@ import (
 type stats struct {
 	appends, appendErrors, messages, bytes prometheus.Counter
 	fsync                                  prometheus.Histogram
+	cacheHits, cacheMisses                 *prometheus.CounterVec
 
-	mu    sync.Mutex
-	db    *pebble.DB // nil before the store is open and after it is closed
-	space *space
+	mu     sync.Mutex
+	db     *pebble.DB // nil before the store is open and after it is closed
+	space  *space
+	groups *shared
 }
 
 var (
@@ -24,6 +26,7 @@ var (
 	diskDesc        = prometheus.NewDesc("rookery_storage_disk_bytes", "Bytes that the store takes on disk.", nil, nil)
 	freeDesc        = prometheus.NewDesc("rookery_storage_free_bytes", "Free bytes on the store's disk when it last looked.", nil, nil)
 	readOnlyDesc    = prometheus.NewDesc("rookery_storage_read_only", "1 while writes are refused for want of space.", nil, nil)
+	cacheDesc       = prometheus.NewDesc("rookery_storage_group_cache_bytes", "About what the cache of groups' records and last messages takes.", nil, nil)
 	readAmpDesc     = prometheus.NewDesc("rookery_storage_read_amplification", "Tables that a read may have to look into.", nil, nil)
 )
 
@@ -35,6 +38,11 @@ func (s *stats) init() {
 	s.appendErrors = counter("rookery_storage_append_errors_total", "Batches of messages that were refused or failed.")
 	s.messages = counter("rookery_storage_appended_messages_total", "Messages that were written.")
 	s.bytes = counter("rookery_storage_appended_bytes_total", "Bytes of batches that were written, keys and index entries included.")
+	of := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"of"})
+	}
+	s.cacheHits = of("rookery_storage_group_cache_hits_total", "Records and last messages of groups that were in memory, or on their way into it.")
+	s.cacheMisses = of("rookery_storage_group_cache_misses_total", "Records and last messages of groups that were read from the database.")
 	s.fsync = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "rookery_storage_fsync_seconds",
 		Help:    "How long fsyncs of the log take.",
@@ -42,14 +50,27 @@ func (s *stats) init() {
 	})
 }
 
-// attach lets the collector ask db, until detach.
-func (s *stats) attach(db *pebble.DB, space *space) {
+// attach lets the collector ask db and what is kept beside it, until detach.
+func (s *stats) attach(db *pebble.DB, space *space, groups *shared) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.db, s.space = db, space
+	s.db, s.space, s.groups = db, space, groups
 }
 
-func (s *stats) detach() { s.attach(nil, nil) }
+func (s *stats) detach() { s.attach(nil, nil, nil) }
+
+// lastMessages is what the cache's messages are called beside the names of tables.
+const lastMessages = "messages"
+
+// shared counts what of one kind was asked of the cache.
+func (s *stats) shared(of string, hits, misses int) {
+	if hits > 0 {
+		s.cacheHits.WithLabelValues(of).Add(float64(hits))
+	}
+	if misses > 0 {
+		s.cacheMisses.WithLabelValues(of).Add(float64(misses))
+	}
+}
 
 func (s *stats) synced(dur time.Duration) { s.fsync.Observe(dur.Seconds()) }
 
@@ -64,7 +85,7 @@ func (s *stats) appended(messages, bytes int, err error) {
 }
 
 func (s *stats) own() []prometheus.Collector {
-	return []prometheus.Collector{s.appends, s.appendErrors, s.messages, s.bytes, s.fsync}
+	return []prometheus.Collector{s.appends, s.appendErrors, s.messages, s.bytes, s.fsync, s.cacheHits, s.cacheMisses}
 }
 
 // Describe implements prometheus.Collector.
@@ -72,7 +93,7 @@ func (s *stats) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range s.own() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{compactionsDesc, compactingDesc, diskDesc, freeDesc, readOnlyDesc, readAmpDesc} {
+	for _, d := range []*prometheus.Desc{compactionsDesc, compactingDesc, diskDesc, freeDesc, readOnlyDesc, readAmpDesc, cacheDesc} {
 		ch <- d
 	}
 }
@@ -95,6 +116,7 @@ func (s *stats) Collect(ch chan<- prometheus.Metric) {
 	gauge(compactingDesc, float64(m.Compact.NumInProgress))
 	gauge(diskDesc, float64(m.DiskSpaceUsage()))
 	gauge(readAmpDesc, float64(m.ReadAmp()))
+	gauge(cacheDesc, float64(s.groups.size()))
 	readOnly := 0.0
 	if s.space.check(0) != nil {
 		readOnly = 1

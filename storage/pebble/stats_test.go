@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/storage/storagetest"
 )
 
@@ -22,13 +23,18 @@ func TestMetrics(t *testing.T) {
 	if err := s.Append(t.Context(), storagetest.NewBatch(key, 0, 3)); err != nil {
 		t.Fatal(err)
 	}
+	for range 2 {
+		if _, err := s.Ends(t.Context(), []group.Key{key}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.Append(t.Context(), storagetest.NewBatch(key, 0, 3)); err == nil {
 		t.Fatal("a second Append at SEQ 1 = nil; want a *TailError")
 	}
 	values := gather(t, registry)
 	want := []string{
 		"appended_bytes_total", "appended_messages_total", "append_errors_total", "appends_total", "compactions_running",
-		"compactions_total", "disk_bytes", "free_bytes", "fsync_seconds", "read_amplification", "read_only",
+		"compactions_total", "disk_bytes", "free_bytes", "fsync_seconds", "group_cache_bytes", "group_cache_hits_total", "group_cache_misses_total", "read_amplification", "read_only",
 	}
 	for i := range want {
 		want[i] = "rookery_storage_" + want[i]
@@ -37,12 +43,12 @@ func TestMetrics(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(values)); !slices.Equal(got, want) {
 		t.Errorf("metrics\n%s; want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for name, v := range map[string]float64{"appends_total": 1, "append_errors_total": 1, "appended_messages_total": 3, "read_only": 0} {
+	for name, v := range map[string]float64{"appends_total": 1, "append_errors_total": 1, "appended_messages_total": 3, "group_cache_hits_total": 1, "group_cache_misses_total": 1, "read_only": 0} {
 		if got := values["rookery_storage_"+name]; got != v {
 			t.Errorf("%s = %v; want %v", name, got, v)
 		}
 	}
-	for _, name := range []string{"appended_bytes_total", "fsync_seconds", "free_bytes"} {
+	for _, name := range []string{"appended_bytes_total", "fsync_seconds", "free_bytes", "group_cache_bytes"} {
 		if values["rookery_storage_"+name] <= 0 {
 			t.Errorf("%s = %v; want more than 0", name, values["rookery_storage_"+name])
 		}

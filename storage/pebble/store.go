@@ -27,6 +27,7 @@ type Store struct {
 	stripes stripes
 	sweeper sweeper
 	stats   stats
+	shared  shared
 
 	closed atomic.Bool
 	failed atomic.Pointer[failure] // set once, then OnFatal is called
@@ -38,7 +39,10 @@ type Store struct {
 	unsaved atomic.Bool    // Sync "interval": something was written since the last fsync
 }
 
-var _ storage.Store = (*Store)(nil)
+var (
+	_ storage.Store  = (*Store)(nil)
+	_ storage.Sharer = (*Store)(nil)
+)
 
 // A failure is why the store stopped for good.
 type failure struct{ err error }
@@ -54,13 +58,14 @@ func Open(cfg Config) (*Store, error) {
 	s.groups.init()
 	s.stripes.seed = maphash.MakeSeed()
 	s.stats.init()
+	s.shared.init(cfg.GroupBytes, &s.stats)
 	s.space = newSpace(cfg)
 	s.fs = &watchedFS{FS: cfg.FS, space: s.space, fail: s.halt, synced: s.stats.synced}
 	if err := s.openDB(); err != nil {
 		return nil, fmt.Errorf("storage: open %s: %w", cfg.Dir, err)
 	}
 	s.space.open()
-	s.stats.attach(s.db, s.space)
+	s.stats.attach(s.db, s.space, &s.shared)
 	if err := storage.CheckSchema(context.Background(), s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -16,6 +16,7 @@ var raceChecks = []check{
 	{"Race/ManyGroups", checkManyGroups},
 	{"Race/Insert", checkInsertRace},
 	{"Race/Readers", checkReaders},
+	{"Race/Shared", checkSharedRace},
 }
 
 // checkRivals has several writers who all believe that they own the group.
@@ -184,5 +185,74 @@ func checkReaders(t *testing.T, s storage.Store) {
 			}
 		})
 	}
+	wg.Wait()
+}
+
+// checkSharedRace changes a record and the message at a log's end while others read both: whoever
+// has written finds what it wrote, and nobody sees an older state after a newer one.
+func checkSharedRace(t *testing.T, s storage.Store) {
+	const writes, readers = 40, 3
+	key := Key("g")
+	read := func() (version int, err error) {
+		var q storage.Query
+		found := storage.Groups.AskShared(&q, []string{"g"})
+		if err := q.Run(t.Context(), s); err != nil {
+			return 0, err
+		}
+		ends, err := s.Ends(t.Context(), []group.Key{key})
+		if err != nil {
+			return 0, err
+		}
+		if last := ends[0].Last; last == nil || last.Seq != ends[0].Head.Tail {
+			return 0, fmt.Errorf("Ends = %+v; want the message at the tail", ends[0])
+		}
+		if int64(ends[0].Head.Tail) < found[0].InfoSeq-1 { // the record may be seen before the message
+			return 0, fmt.Errorf("tail %d after version %d", ends[0].Head.Tail, found[0].InfoSeq)
+		}
+		return int(found[0].InfoSeq), nil
+	}
+	write := func(version int) {
+		b := NewBatch(key, group.Seq(version-1), 1)
+		b.Mutations = []storage.Mutation{storage.Groups.Put("g", &group.Group{InfoSeq: int64(version)})}
+		mustAppend(t, s, b)
+	}
+	write(1)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			for last := 0; ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				version, err := read()
+				if err != nil || version < last {
+					t.Errorf("version %d after %d, %v", version, last, err)
+					return
+				}
+				last = version
+			}
+		})
+	}
+	for i := 2; i <= writes; i++ {
+		write(i)
+		if version, err := read(); err != nil || version != i {
+			t.Errorf("version %d, %v after version %d was written", version, err, i)
+		}
+		ends, err := s.Ends(t.Context(), []group.Key{key})
+		if err != nil || ends[0].Head.Tail != group.Seq(i) {
+			t.Errorf("Ends = %+v, %v; want tail %d", ends, err, i)
+		}
+		recalled := ends[0].Last.Tombstone(group.Recalled, "bob", "typo")
+		if err := s.Replace(t.Context(), key, []*group.Message{recalled}); err != nil {
+			t.Fatal(err)
+		}
+		if ends, err = s.Ends(t.Context(), []group.Key{key}); err != nil || ends[0].Last.State != group.Recalled {
+			t.Errorf("Ends = %+v, %v; want a recalled message", ends, err)
+		}
+	}
+	close(stop)
 	wg.Wait()
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/storage"
 )
 
@@ -19,6 +20,7 @@ var recordChecks = []check{
 	{"Records/DeletePrefix", checkDeletePrefix},
 	{"Records/GetMany", checkGetMany},
 	{"Records/GetAll", checkGetAll},
+	{"Records/Shared", checkShared},
 	{"Records/Scan", checkScan},
 	{"Records/ScanKeys", checkScanKeys},
 	{"Records/Ownership", checkRecordOwnership},
@@ -179,6 +181,66 @@ func checkGetAll(t *testing.T, s storage.Store) {
 	if again, err := s.GetAll(t.Context(), refs); err != nil || string(again[0]) != want[0] && want[0] != "none" {
 		t.Errorf("GetAll after its answer was changed = %q, %v; want %q", again[0], err, want[0])
 	}
+}
+
+// askShared reads the names of groups as those who share the records do; "" for none.
+func askShared(t *testing.T, s storage.Store, ids ...string) (names []string) {
+	t.Helper()
+	var q storage.Query
+	found := storage.Groups.AskShared(&q, ids)
+	whether := storage.Groups.AskWhether(&q, ids)
+	own := storage.Groups.Ask(&q, ids)
+	if err := q.Run(t.Context(), s); err != nil {
+		t.Fatalf("Run = %v; want nil", err)
+	}
+	for i, g := range found {
+		if whether[i] != (g != nil) || (own[i] == nil) != (g == nil) || g != nil && own[i].Name != g.Name {
+			t.Errorf("group %s: shared %+v, there: %t, own %+v", ids[i], g, whether[i], own[i])
+		}
+		if g == nil {
+			names = append(names, "")
+		} else {
+			names = append(names, g.Name)
+		}
+	}
+	return names
+}
+
+// checkShared changes records that many share by every way of writing.
+func checkShared(t *testing.T, s storage.Store) {
+	ids := []string{"a", "b", "a:1", "a", "none"}
+	want := func(what string, names ...string) {
+		t.Helper()
+		for range 2 { // the second answer may be a remembered one
+			if got := askShared(t, s, ids...); !slices.Equal(got, names) {
+				t.Errorf("%s: %q; want %q", what, got, names)
+			}
+		}
+	}
+	record := func(id, name string) storage.Mutation {
+		return storage.Groups.Put(id, &group.Group{ID: group.ID(id), Name: name})
+	}
+	want("empty", "", "", "", "", "")
+	mustApply(t, s, storage.Groups.Insert("a", &group.Group{Name: "1"}), record("a:1", "x"))
+	want("inserted", "1", "", "x", "1", "")
+	mustApply(t, s, record("a", "2"), record("b", "3"))
+	want("put", "2", "3", "x", "2", "")
+	b := NewBatch(Key("g"), 0, 2)
+	b.Mutations = []storage.Mutation{record("a", "4")}
+	mustAppend(t, s, b)
+	want("put by Append", "4", "3", "x", "4", "")
+	if err := s.Replace(t.Context(), Key("g"), b.Messages[:1], record("b", "5")); err != nil {
+		t.Fatal(err)
+	}
+	want("put by Replace", "4", "5", "x", "4", "")
+	mustApply(t, s, storage.Groups.Delete("b"))
+	want("deleted", "4", "", "x", "4", "")
+	mustApply(t, s, storage.Groups.DeletePrefix("a:"))
+	want("deleted by prefix", "4", "", "", "4", "")
+	if err := s.Apply(t.Context(), storage.Groups.Insert("a", &group.Group{Name: "6"})); !errors.Is(err, storage.ErrExists) {
+		t.Errorf("Apply of an Insert = %v; want ErrExists", err)
+	}
+	want("refused", "4", "", "", "4", "")
 }
 
 // checkScan compares every kind of span with a sorted slice.
