@@ -48,23 +48,30 @@ type afterInfo struct {
 }
 
 // operator returns the call as if the named account had made it, where an admin may say so.
-func (c *Call) operator(shown group.Account) *Call {
-	if !c.Admin || shown == "" {
-		return c
+func (e *env) operator(ctx context.Context, call *Call, shown group.Account) (*Call, error) {
+	if !call.Admin || shown == "" {
+		return call, nil
 	}
-	as := *c
+	found, err := e.exists(ctx, shown)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, group.Errorf(group.CodeBadOperator, "From_Account %.40q does not exist", shown)
+	}
+	as := *call
 	as.Caller = shown
-	return &as
+	return &as, nil
 }
 
 func (e *env) modifyGroup(ctx context.Context, call *Call, r *modifyGroupRequest) (*ok, error) {
 	if r.MuteAll != "" && r.MuteAll != "On" && r.MuteAll != "Off" {
 		return nil, badParameter("MuteAllMember must be On or Off")
 	}
-	if r.From != "" && !r.From.Valid() {
-		return nil, badParameter("From_Account is no UserID")
+	call, err := e.operator(ctx, call, r.From)
+	if err != nil {
+		return nil, err
 	}
-	call = call.operator(r.From)
 	return nil, e.act(ctx, call, r.GroupID, nil, func(s *stage, g *group.Group, by group.Role) error {
 		before := g.Clone()
 		info, settings, err := e.applyChanges(g, r)
@@ -438,10 +445,10 @@ type afterOwner struct {
 }
 
 func (e *env) changeOwner(ctx context.Context, call *Call, r *changeOwnerRequest) (*ok, error) {
-	if r.From != "" && !r.From.Valid() {
-		return nil, badParameter("From_Account is no UserID")
+	call, err := e.operator(ctx, call, r.From)
+	if err != nil {
+		return nil, err
 	}
-	call = call.operator(r.From)
 	return nil, e.act(ctx, call, r.GroupID, []group.Account{r.NewOwner}, func(s *stage, g *group.Group, by group.Role) error {
 		if err := allowed(g, group.ChangeOwner, by, 0); err != nil {
 			return err
