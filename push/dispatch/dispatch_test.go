@@ -427,6 +427,47 @@ func TestBadges(t *testing.T) {
 	})
 }
 
+// A poisoned vendor fails for all devices of a call that one of them is in.
+type poisoned struct {
+	*vendor
+	token string
+	calls atomic.Int64
+}
+
+func (p *poisoned) Send(ctx context.Context, n *push.Notification, devices []push.Device) []push.Result {
+	p.calls.Add(1)
+	if slices.ContainsFunc(devices, func(d push.Device) bool { return d.Token.Reveal() == p.token }) {
+		return slices.Repeat([]push.Result{{Outcome: push.Retryable, Code: "502"}}, len(devices))
+	}
+	return p.vendor.Send(ctx, n, devices)
+}
+
+// TestPoisonedBatch: a device over which the vendor fails costs the others of its call a few
+// tries, and not their push.
+func TestPoisonedBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &poisoned{vendor: android("v"), token: "t-user000333"}
+		v.batch = 1000
+		w := newWorld(t, memory(), Config{}, v)
+		members := names(1000)
+		w.addGroup(testGroup("g", group.Public), members...)
+		for _, m := range members {
+			w.register(m.Account, "phone", "v", "t-"+string(m.Account))
+		}
+		defer w.run(w.d)()
+		w.send(message("g", "ann", "hello"))
+		time.Sleep(5 * time.Minute)
+		got := v.counts()
+		if len(got) != 999 || got[v.token] != 0 {
+			t.Errorf("%d devices were reached, want 999", len(got))
+		}
+		if n := v.calls.Load(); n > 2+4+16+16+1 {
+			t.Errorf("it took %d calls", n)
+		}
+		w.wantQueueEmpty()
+	})
+}
+
 // A mortal is a store whose process dies at the n-th write: that one and later ones fail.
 type mortal struct {
 	storage.Store

@@ -362,12 +362,38 @@ func (l *line) send(ctx context.Context, t *task) (left *storage.PushTask, again
 		return t.row, minTime(now.Add(wait), l.deadline(t)), nil
 	}
 	following, stop := l.follow(ctx, t, found)
-	results := l.provider.Send(following, n, devices)
+	results := l.sendParts(following, n, devices, t.row.Tries)
 	stop()
 	d.metrics.latency.WithLabelValues(l.name).Observe(time.Since(now).Seconds())
 	left, again = l.judge(ctx, t, found, results, class)
 	d.report(l, note, found, results)
 	return left, again, nil
+}
+
+// maxParts bounds the parts that a task is sent in.
+const maxParts = 64
+
+// sendParts sends to the devices, and from the third try on in parts: a vendor that fails over
+// one of them fails for all that are in its call.
+func (l *line) sendParts(ctx context.Context, n *push.Notification, devices []push.Device, tries int) []push.Result {
+	parts := 1
+	for range tries - 1 {
+		parts = min(4*parts, maxParts)
+	}
+	size := (len(devices) + parts - 1) / parts
+	if size == len(devices) {
+		return l.provider.Send(ctx, n, devices)
+	}
+	results := make([]push.Result, len(devices))
+	var wg sync.WaitGroup
+	at := 0
+	for part := range slices.Chunk(devices, size) {
+		room := results[at : at+len(part)]
+		at += len(part)
+		wg.Go(func() { copy(room, l.provider.Send(ctx, n, part)) })
+	}
+	wg.Wait()
+	return results
 }
 
 func minTime(a, b time.Time) time.Time {
