@@ -26,7 +26,7 @@ type HTTP struct {
 	IdleTimeout       time.Duration `yaml:"idle_timeout" default:"2m" min:"1s" max:"1h" doc:"How long a connection may wait for its next request."`
 	HeaderSize        Size          `yaml:"header_size" default:"32KiB" min:"4KiB" max:"1MiB" doc:"The largest header of a request."`
 	Connections       int           `yaml:"connections" default:"2000" min:"1" max:"1000000" unit:"connections" doc:"The most at a time; more wait to be accepted."`
-	Pprof             bool          `yaml:"pprof" default:"false" doc:"Serve /debug/pprof on the HTTP listener. It tells much about the process: only where the listener is not public."`
+	Pprof             bool          `yaml:"pprof" default:"false" doc:"Serve /debug/pprof on the HTTP listener, profiles of contended mutexes and of waiting included. It tells much about the process: only where the listener is not public."`
 }
 
 // TLS is the certificate.

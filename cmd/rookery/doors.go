@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/rookery-im/rookery/admin"
@@ -85,11 +86,22 @@ func (n *node) openCommands(context.Context, *tls.Config) error {
 	return nil
 }
 
+const (
+	// mutexProfileFraction has one in so many waits for a mutex profiled, blockProfileRate one
+	// wait of a goroutine for every so many nanoseconds of waiting: seldom enough not to be felt.
+	mutexProfileFraction = 100
+	blockProfileRate     = 1_000_000
+)
+
 // openAdmin opens the REST door.
 func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 	back := admin.Backend{Table: n.commands, UserSigs: n.userSigs, Revoked: n.revoked, Ready: n.store.Health, Exports: n.exports, Log: n.log}
 	if n.cfg.Metrics.Enabled {
 		back.Metrics = n.metrics
+	}
+	if n.cfg.HTTP.Pprof { // else these two profiles are empty
+		runtime.SetMutexProfileFraction(mutexProfileFraction)
+		runtime.SetBlockProfileRate(blockProfileRate)
 	}
 	if n.outbox != nil {
 		back.OverLimit = func(call *command.Call, c *command.Command, calls, limit int) {

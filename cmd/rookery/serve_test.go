@@ -185,6 +185,9 @@ func TestServe(t *testing.T) {
 	if status, _ := get(t, "http://"+s.addrs["http"]+"/debug/pprof/cmdline"); status != 200 {
 		t.Errorf("pprof = %d, want 200 where it is on", status)
 	}
+	if _, body := get(t, "http://"+s.addrs["http"]+"/debug/pprof/mutex?debug=1"); !strings.Contains(body, "sampling period=100\n") {
+		t.Errorf("the profile of mutexes: %.200s; want one of every 100 events", body)
+	}
 	if again, err := os.ReadFile(secret); err != nil || string(again) != string(text) {
 		t.Errorf("secret = %q, %v; want %q", again, err, text)
 	}
