@@ -58,15 +58,21 @@ type Stats struct {
 	store storage.Store
 	log   *slog.Logger
 
-	mu     sync.Mutex            // guards the next four
-	days   map[string]*dayCounts // what is not stored yet
-	online int64                 // accounts that are online
-	day    string                // the one that from and until bound
-	from   time.Time
-	until  time.Time
+	sent   [16]tally // of messages, by group: one for all would be a lock that every message takes
+	rest   tally
+	online int64 // accounts that are online; guarded by rest.mu
 
 	flushing sync.Mutex // held while counts are added to the stored ones; guards followed
 	followed []followed
+}
+
+// A tally is what is not stored yet.
+type tally struct {
+	mu    sync.Mutex // guards all
+	days  map[string]*dayCounts
+	day   string // the one that from and until bound
+	from  time.Time
+	until time.Time
 }
 
 // dayCounts is what is known of one day, or of a part of it.
@@ -83,7 +89,7 @@ type followed struct {
 
 // NewStats returns Stats; give it to Pipeline.UseOutbox, and run it.
 func NewStats(store storage.Store, log *slog.Logger) *Stats {
-	return &Stats{store: store, log: log, days: make(map[string]*dayCounts)}
+	return &Stats{store: store, log: log}
 }
 
 // Follow counts what total, which only grows, grows by from now on. It is called before Run.
@@ -91,20 +97,41 @@ func (s *Stats) Follow(source Source, total func() int64) {
 	s.followed = append(s.followed, followed{source, total, total()})
 }
 
-// today returns the counts of the day; s.mu is held.
-func (s *Stats) today() *dayCounts {
+// today returns the counts of the day; t.mu is held.
+func (t *tally) today() *dayCounts {
 	now := time.Now()
-	if now.Before(s.from) || !now.Before(s.until) {
+	if now.Before(t.from) || !now.Before(t.until) {
 		y, m, d := now.Date()
-		s.from, s.until = time.Date(y, m, d, 0, 0, 0, 0, now.Location()), time.Date(y, m, d+1, 0, 0, 0, 0, now.Location())
-		s.day = now.Format(dayLayout)
+		t.from, t.until = time.Date(y, m, d, 0, 0, 0, 0, now.Location()), time.Date(y, m, d+1, 0, 0, 0, 0, now.Location())
+		t.day = now.Format(dayLayout)
 	}
-	c := s.days[s.day]
+	return t.of(t.day)
+}
+
+// of returns the counts of a day; t.mu is held.
+func (t *tally) of(day string) *dayCounts {
+	c := t.days[day]
 	if c == nil {
+		if t.days == nil {
+			t.days = make(map[string]*dayCounts)
+		}
 		c = &dayCounts{counts: make(map[string]int64), names: make(map[string]*census)}
-		s.days[s.day] = c
+		t.days[day] = c
 	}
 	return c
+}
+
+// moveTo adds what t has to o, and empties t.
+func (t *tally) moveTo(o *tally) {
+	t.mu.Lock()
+	days := t.days
+	t.days = nil
+	t.mu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for day, c := range days {
+		o.of(day).merge(c)
+	}
 }
 
 func (c *dayCounts) name(kind string, hash uint64) {
@@ -132,18 +159,18 @@ func (c *dayCounts) merge(o *dayCounts) {
 }
 
 func (s *Stats) add(name string, n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.today().counts[name] += n
+	s.rest.mu.Lock()
+	defer s.rest.mu.Unlock()
+	s.rest.today().counts[name] += n
 }
 
 // Login counts a login; first says that the account was not online before, created that it did
 // not exist before.
 func (s *Stats) Login(a group.Account, first, created bool) {
 	hash := hashName(string(a))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.today()
+	s.rest.mu.Lock()
+	defer s.rest.mu.Unlock()
+	c := s.rest.today()
 	c.counts[statLogins]++
 	c.name(statLoginUsers, hash)
 	c.name(statActive, hash)
@@ -158,8 +185,8 @@ func (s *Stats) Login(a group.Account, first, created bool) {
 
 // Logout counts that the last device of an account has gone.
 func (s *Stats) Logout() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.rest.mu.Lock()
+	defer s.rest.mu.Unlock()
 	s.online--
 }
 
@@ -169,9 +196,10 @@ func (s *Stats) Stored(g *group.Group, m *group.Message, _ *hooks.Draft) []stora
 		return nil
 	}
 	from, to := hashName(string(m.From)), hashName(string(g.ID))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.today()
+	t := &s.sent[to%uint64(len(s.sent))]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.today()
 	c.counts[statUp]++
 	c.name(statSenders, from)
 	c.name(statActive, from)
@@ -226,33 +254,31 @@ func (s *Stats) Run(ctx context.Context) error {
 func (s *Stats) flush(ctx context.Context) {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
-	s.mu.Lock()
+	s.rest.mu.Lock()
 	for i := range s.followed {
 		f := &s.followed[i]
 		if now := f.total(); now != f.known {
-			s.today().counts[string(f.source)] += now - f.known
+			s.rest.today().counts[string(f.source)] += now - f.known
 			f.known = now
 		}
 	}
 	if s.online > 0 {
-		c := s.today().counts
+		c := s.rest.today().counts
 		c[statOnline] = max(c[statOnline], s.online)
 	}
-	days := s.days
-	s.days = make(map[string]*dayCounts)
-	s.mu.Unlock()
-	for day, c := range days {
-		err := s.addTo(ctx, day, c)
-		if err == nil {
-			continue
+	s.rest.mu.Unlock()
+	var all tally
+	for i := range s.sent {
+		s.sent[i].moveTo(&all)
+	}
+	s.rest.moveTo(&all)
+	for day, c := range all.days {
+		if err := s.addTo(ctx, day, c); err != nil {
+			s.log.Warn("statistics not stored", "err", err)
+			s.rest.mu.Lock()
+			s.rest.of(day).merge(c)
+			s.rest.mu.Unlock()
 		}
-		s.log.Warn("statistics not stored", "err", err)
-		s.mu.Lock()
-		if since := s.days[day]; since != nil {
-			c.merge(since)
-		}
-		s.days[day] = c
-		s.mu.Unlock()
 	}
 }
 
