@@ -1,6 +1,10 @@
 package broker
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strings"
+	"unicode"
+)
 
 // The packet types and reason codes that we write ourselves.
 const (
@@ -201,8 +205,18 @@ func (c *conn) appendDisconnect(b []byte, code byte, reason string) []byte {
 	return appendString(b, reason)
 }
 
-// clip bounds a Reason String and keeps it one that MQTT takes.
+// clip bounds a Reason String and keeps it one that MQTT takes: UTF-8 without control characters,
+// which the app's own text may have.
 func clip(s string) string {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		s = strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return ' '
+			}
+			return r
+		}, s)
+	}
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= maxReason {
 		return s
 	}
