@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -211,13 +212,14 @@ func TestLoginPolicies(t *testing.T) {
 	} {
 		t.Run(string(c.policy), func(t *testing.T) {
 			var mu sync.Mutex
-			var kicked []string
+			var kicked, loggedOut []string
 			s := serve(t, serverOptions{
 				cfg: Config{LoginPolicy: c.policy, ConnectionsPerUser: 4},
 				onState: func(ch StateChange) {
 					mu.Lock()
 					defer mu.Unlock()
 					kicked = append(kicked, ch.Kicked...)
+					loggedOut = append(loggedOut, ch.LoggedOut...)
 				},
 			})
 			var clients []*client
@@ -248,6 +250,12 @@ func TestLoginPolicies(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			for i := range clients {
+				device := fmt.Sprint("device ", i)
+				if got := slices.Contains(loggedOut, device); got == online[device] {
+					t.Errorf("%s was logged out: %v, is online: %v", device, got, online[device])
+				}
+			}
 			if len(kicked) != len(clients)-len(stay) {
 				t.Errorf("kicked devices %v, want %d", kicked, len(clients)-len(stay))
 			}

@@ -115,6 +115,7 @@ type StateChange struct {
 	Created   bool     // the login has created the account
 	Remaining int      // connections of the account that stay, the one that came included
 	Kicked    []string // platforms of the devices that a login has displaced
+	LoggedOut []string // client identifiers of those of them that are other devices
 }
 
 func (b *Broker) stateChanged(s *session, action Action, reason string) {
@@ -123,7 +124,7 @@ func (b *Broker) stateChanged(s *session, action Action, reason string) {
 	}
 	b.onState(StateChange{
 		Account: s.account(), Action: action, Reason: reason, Device: s.device, Platform: s.platform, IP: s.ip,
-		At: time.Now(), Created: action == StateLogin && s.created, Remaining: len(*s.user.sessions.Load()), Kicked: s.displaced,
+		At: time.Now(), Created: action == StateLogin && s.created, Remaining: len(*s.user.sessions.Load()), Kicked: s.displaced, LoggedOut: s.loggedOut,
 	})
 }
 

@@ -38,6 +38,7 @@ type session struct {
 	detached  bool                   // guarded by user.mu
 	outdone   bool                   // another login has displaced it; guarded by user.mu until the end
 	displaced []string               // platforms of the sessions that this login has displaced
+	loggedOut []string               // client identifiers of those of them that are other devices
 }
 
 func (s *session) account() group.Account { return s.user.account }
@@ -104,6 +105,9 @@ func (s *session) attach(policy LoginPolicy, limit int) {
 	displace := func(o *session, cause endCause, code byte, reason string) {
 		o.detached, o.outdone = true, true
 		s.displaced = append(s.displaced, o.platform)
+		if cause == endKicked {
+			s.loggedOut = append(s.loggedOut, o.device)
+		}
 		o.conn.end(cause, code, reason) // still locked: of several who log in at once, all but the last have ended when it is let in
 	}
 	kept := make([]*session, 0, len(*u.sessions.Load())+1)

@@ -53,6 +53,7 @@ func (n *node) stateChanged(s broker.StateChange) {
 	} else {
 		n.absent.Seen(s.Account, s.Device, s.Platform)
 	}
+	n.forgetPush(s.Account, s.LoggedOut)
 	if n.outbox == nil {
 		return
 	}

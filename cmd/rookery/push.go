@@ -277,6 +277,23 @@ func (p pushEvents) Report(events []dispatch.Event) {
 	p.o.Pushed(out)
 }
 
+// forgetTimeout bounds how long a login waits until the devices that it has displaced are forgotten.
+const forgetTimeout = 5 * time.Second
+
+// forgetPush forgets the push tokens of devices that another one's login has logged out.
+func (n *node) forgetPush(a group.Account, devices []string) {
+	if n.push == nil || len(devices) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
+	defer cancel()
+	for _, device := range devices {
+		if err := n.push.DeleteToken(ctx, a, device); err != nil {
+			n.log.Warn("push token of a device that was logged out not removed", "account", string(a), "client", device, "err", err)
+		}
+	}
+}
+
 // pushCommands is what the push commands ask of the dispatcher.
 type pushCommands struct{ *dispatch.Dispatcher }
 

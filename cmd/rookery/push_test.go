@@ -176,6 +176,46 @@ func TestPush(t *testing.T) {
 	}
 }
 
+// TestPushAfterDisplacement: the push token of a device that the login policy logs out goes; that
+// of one whose own new connection takes the old one's place stays.
+func TestPushAfterDisplacement(t *testing.T) {
+	huawei, err := pushtest.NewHuawei(pushtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer huawei.Close()
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: huawei.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, []string{
+		"ROOKERY_APP_SECRET=" + floodSecret, "ROOKERY_ACCOUNTS_LOGIN_POLICY=single", "ROOKERY_PUSH_CA_FILE=" + roots,
+		"ROOKERY_PUSH_HUAWEI_0_APP_ID=" + huawei.AppID, "ROOKERY_PUSH_HUAWEI_0_APP_SECRET=" + huawei.AppSecret,
+		"ROOKERY_PUSH_HUAWEI_0_BASE_URL=" + huawei.URL, "ROOKERY_PUSH_HUAWEI_0_TOKEN_URL=" + huawei.TokenURL,
+	}, "--data-dir", filepath.Join(t.TempDir(), "data"))
+	ask := func(command, body string) { t.Helper(); rest(t, s, floodSecret, command, body) }
+	ask("im_open_login_svc/account_import", `{"UserID":"bob"}`)
+	for device, token := range map[string]string{"old-phone": "ok-old", "new-phone": "ok-new"} {
+		ask("openim/set_push_token", `{"From_Account":"bob","Device":"`+device+`","Vendor":"huawei","Token":"`+token+`"}`)
+	}
+	mqttClient(t, s, "bob", "old-phone", nil)
+	mqttClient(t, s, "bob", "new-phone", nil)
+	replies := make(chan string, 1)
+	c := mqttClient(t, s, "bob", "new-phone", func(p *paho.Publish) { replies <- string(p.Payload) }) // takes the session over
+	_, err = c.Publish(t.Context(), &paho.Publish{
+		Topic: "rpc/get_push_options", QoS: 1, Payload: []byte("{}"), Properties: &paho.PublishProperties{ResponseTopic: "users/bob/rpc"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply := <-replies; strings.Contains(reply, "old-phone") || !strings.Contains(reply, "new-phone") {
+		t.Errorf("registered devices: %s, want the new phone alone", reply)
+	}
+	if code := s.stop(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+}
+
 // TestPushRefusesBadApps: what is wrong is named with its key, all at once.
 func TestPushRefusesBadApps(t *testing.T) {
 	cfg := configs.Default()

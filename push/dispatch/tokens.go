@@ -122,6 +122,9 @@ func (d *Dispatcher) sameVendor(name string, l *line) bool {
 
 // DeleteToken forgets what the device registered: a logout. One that is not there is no error.
 func (d *Dispatcher) DeleteToken(ctx context.Context, a group.Account, device string) error {
+	if u, err := d.pushUser(ctx, a); err != nil || !slices.ContainsFunc(u.Devices, func(o storage.PushDevice) bool { return o.Device == device }) {
+		return err // most accounts that log out have none
+	}
 	return d.change(ctx, a, func(u *storage.PushUser) (gone []storage.PushDevice, err error) {
 		u.Devices = slices.DeleteFunc(u.Devices, func(o storage.PushDevice) bool {
 			if o.Device == device {
