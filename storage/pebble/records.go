@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,26 +22,49 @@ const stripeCount = 256
 // and handed to the log, never across an fsync.
 type stripes struct {
 	seed maphash.Seed
-	mu   [stripeCount]sync.Mutex
+	mu   [stripeCount]sync.RWMutex
 }
 
-// lock locks the stripes of the records that muts insert or put, in ascending order. A Delete
-// needs none: whatever an Insert saw, there is an order of the two that explains it.
+// lock locks the stripes of the records that muts insert, alone, and those of the ones that they
+// put, together with others who put: all that must not come between an Insert's look and its
+// write. A Delete needs none: whatever an Insert saw, there is an order of the two that explains
+// it. Stripes are locked in ascending order.
 func (s *stripes) lock(muts []storage.Mutation) (unlock func()) {
-	var held []int
+	type hold struct {
+		stripe int
+		alone  bool
+	}
+	var held []hold
 	for _, m := range muts {
 		if m.Op == storage.Insert || m.Op == storage.Put {
-			held = append(held, int(maphash.Comparable(s.seed, [2]string{m.Table, m.Key})%stripeCount))
+			stripe := int(maphash.Comparable(s.seed, [2]string{m.Table, m.Key}) % stripeCount)
+			held = append(held, hold{stripe, m.Op == storage.Insert})
 		}
 	}
-	slices.Sort(held)
-	held = slices.Compact(held)
-	for _, i := range held {
-		s.mu[i].Lock()
+	slices.SortFunc(held, func(a, b hold) int {
+		if a.stripe == b.stripe && a.alone != b.alone { // the first of a stripe stays
+			if a.alone {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.stripe, b.stripe)
+	})
+	held = slices.CompactFunc(held, func(a, b hold) bool { return a.stripe == b.stripe })
+	for _, h := range held {
+		if h.alone {
+			s.mu[h.stripe].Lock()
+		} else {
+			s.mu[h.stripe].RLock()
+		}
 	}
 	return func() {
-		for _, i := range held {
-			s.mu[i].Unlock()
+		for _, h := range held {
+			if h.alone {
+				s.mu[h.stripe].Unlock()
+			} else {
+				s.mu[h.stripe].RUnlock()
+			}
 		}
 	}
 }

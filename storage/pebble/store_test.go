@@ -2,6 +2,8 @@ package pebble
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/rookery-im/rookery/group"
@@ -68,4 +70,35 @@ func TestReopen(t *testing.T) {
 	if te, ok := errors.AsType[*storage.TailError](err); !ok || te.Head.Tail != 2 {
 		t.Errorf("the same Append again = %v; want a TailError with tail 2", err)
 	}
+}
+
+// TestInsertBesidePut has the two race for a record. In whatever order they come, the Put's value
+// stays: an Insert that comes later finds a record and is refused.
+func TestInsertBesidePut(t *testing.T) {
+	s := openTemp(t, Config{Sync: SyncInterval})
+	inserted, refused := 0, 0
+	for i := range 3000 {
+		key := fmt.Sprint(i)
+		var wg sync.WaitGroup
+		var insert, put error
+		wg.Go(func() {
+			insert = s.Apply(t.Context(), storage.Mutation{Op: storage.Insert, Table: "reads", Key: key, Value: []byte("inserted")})
+		})
+		wg.Go(func() {
+			put = s.Apply(t.Context(), storage.Mutation{Op: storage.Put, Table: "reads", Key: key, Value: []byte("put")})
+		})
+		wg.Wait()
+		switch {
+		case insert == nil:
+			inserted++
+		case errors.Is(insert, storage.ErrExists):
+			refused++
+		default:
+			t.Fatalf("Insert = %v", insert)
+		}
+		if have, err := s.Get(t.Context(), "reads", key); put != nil || err != nil || string(have) != "put" {
+			t.Fatalf("round %d: Put = %v; the record is %q, %v; want the Put's", i, put, have, err)
+		}
+	}
+	t.Logf("the Insert came first %d times, second %d times", inserted, refused)
 }
