@@ -414,11 +414,14 @@ func TestBadges(t *testing.T) {
 		}
 		w.send(message("g", "user000000", "three"))
 		time.Sleep(3 * time.Second)
+		if _, err := w.d.Explain(t.Context(), Trial{Account: "user000001", Group: "g", Send: true}); err != nil {
+			t.Error(err)
+		}
 		var got []int
 		for _, c := range v.sent() {
 			got = append(got, c.badges...)
 		}
-		if want := []int{5, -1, 2}; !slices.Equal(got, want) {
+		if want := []int{5, -1, 2, 3}; !slices.Equal(got, want) {
 			t.Errorf("badges %v, want %v", got, want)
 		}
 		if a.sent()[0].badges[0] != -1 {

@@ -170,6 +170,9 @@ func (d *Dispatcher) explainDevice(ctx context.Context, c *candidate, dev *stora
 		r.Steps = append(r.Steps, Step{"the unread messages can be counted", false, err.Error()})
 		return r
 	}
+	if b := devices[0].Badge; b != nil && c.group.Type.Rules().CountsUnread {
+		devices[0].Badge = new(*b + 1) // the message would be unread, too
+	}
 	preview, err := l.provider.Preview(n, devices[0])
 	if err != nil {
 		r.Steps = append(r.Steps, Step{"the vendor's request can be made", false, err.Error()})
