@@ -860,7 +860,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	want("dan")
-	if err := w.d.SetToken(ctx, "dan", Registration{Device: "d", Vendor: "huawei", Token: long}); err != nil {
+	if err := w.d.SetToken(ctx, "dan", Registration{Device: "d", Vendor: "Huawei", Token: long}); err != nil {
 		t.Errorf("a vendor's only provider app must not be named: %v", err)
 	}
 }

@@ -27,7 +27,7 @@ const maxDeviceBytes = 256
 // A Registration is what a device says of itself.
 type Registration struct {
 	Device string // the client identifier
-	Vendor string // apns, fcm, …; empty: whichever has the App
+	Vendor string // apns, fcm, … in any case; empty: whichever has the App
 	// App is a provider app's name, or the bundle ID or package that it speaks for. Empty: the
 	// vendor's only one.
 	App       string
@@ -49,7 +49,7 @@ func (d *Dispatcher) SetToken(ctx context.Context, a group.Account, r Registrati
 	case strings.ContainsFunc(r.Token+r.VoIPToken, func(c rune) bool { return c <= ' ' || c > '~' }):
 		return group.Errorf(codeNoToken, "Token must be printable ASCII without spaces")
 	}
-	l, err := d.provider(r.Vendor, r.App)
+	l, err := d.provider(strings.ToLower(r.Vendor), r.App)
 	if err != nil {
 		return err
 	}
