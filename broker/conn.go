@@ -44,6 +44,7 @@ type conn struct {
 	state    connState
 	cause    endCause
 	told     bool          // mochi has written a DISCONNECT
+	welcome  bool          // and before that a CONNACK that lets the client in
 	flushing bool          // the flusher or a goroutine writes, or is about to
 	flushed  chan struct{} // closed when none does, if not nil
 	control  []byte        // packets that are no deliveries; written first
@@ -221,8 +222,11 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, errClosing
 	}
 	c.say(p)
-	if s := c.session; s != nil && p[0]>>4 == typeConnack && s.durable != nil && s.durable.restored != nil {
-		c.b.resume(s)
+	if s := c.session; s != nil && p[0]>>4 == typeConnack {
+		c.welcome = true
+		if s.durable != nil && s.durable.restored != nil {
+			c.b.resume(s)
+		}
 	}
 	c.told = c.told || p[0]>>4 == typeDisconnect
 	return len(p), nil
@@ -481,7 +485,7 @@ func (c *conn) endLocked(cause endCause, code byte, reason string) {
 		return
 	}
 	c.cause = cause
-	if code != 0 && c.version == 5 {
+	if code != 0 && c.version == 5 && c.welcome { // nothing may come before CONNACK [MQTT-3.2.0-1]
 		c.control = c.appendDisconnect(c.control, code, reason)
 	}
 	clear(c.items)

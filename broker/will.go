@@ -56,7 +56,7 @@ func (w *will) prop(key string) string {
 // or the end of the session, whichever is first ([MQTT-3.1.2-8], [MQTT-3.1.3-9]).
 func (b *Broker) leaveWill(s *session) {
 	w := s.will
-	if w == nil || s.conn.cause == endShutdown { // DISCONNECT has taken it away, or there was none
+	if w == nil || !s.conn.welcome || s.conn.cause == endShutdown { // DISCONNECT may have taken it away
 		return
 	}
 	d := s.draft(w.group)

@@ -2,10 +2,13 @@ package broker
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/rookery-im/rookery/group"
 )
 
 // leave connects as alice with a delayed will and a session that is kept, and breaks the connection.
@@ -72,14 +75,18 @@ func TestDelayedWills(t *testing.T) {
 		{"is sent before the broker stops", func(s *server, h *healthy) {
 			s.leave("phone", 600, 600, "gone")
 			h.check()
-			stopped := make(chan struct{})
-			go func() {
-				defer close(stopped)
-				s.stop()
-			}()
-			h.wantText("gone")
-			h.wantEnd()
-			<-stopped
+			key := s.key("g1")
+			s.stop() // takes the connections from the fan-out, maybe before it
+			var last string
+			for m, err := range s.store.Range(s.t.Context(), key, 1, group.Seq(h.n+2)) {
+				if err != nil {
+					s.t.Fatal(err)
+				}
+				last = string(m.Body)
+			}
+			if !strings.Contains(last, "gone") {
+				s.t.Errorf("the last stored message is %s", last)
+			}
 		}},
 		{"is taken away by DISCONNECT", func(s *server, h *healthy) {
 			pk := connectPacket(s.t, 5, "alice", "phone")
@@ -153,4 +160,21 @@ func TestWillOfATakenOverConnection(t *testing.T) {
 		s.bye(c, "alice")
 		h.check()
 	}
+}
+
+// A client that takes no packet of CONNACK's size was never connected: it leaves no will.
+func TestWillWithoutConnack(t *testing.T) {
+	s := serve(t, serverOptions{})
+	h := s.healthy("bob")
+	pk := connectPacket(t, 5, "alice", "phone")
+	pk.Properties.MaximumPacketSize = 10
+	pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload = true, "groups/g1", []byte("I was never there")
+	c := s.dial()
+	c.version = 5
+	c.write(pk)
+	if got, err := io.ReadAll(c.r); len(got) > 0 || err != nil { // nothing may come before CONNACK
+		t.Errorf("answered with % x, %v", got, err)
+	}
+	waitFor(t, "the connection to end", func() bool { return s.b.metrics.connections.Load() == 1 })
+	h.check()
 }
