@@ -133,9 +133,7 @@ func (s *session) submit(p *publication, id group.ID, pk *packets.Packet) error 
 			return ""
 		}
 	}
-	if err := readPayload(d, pk.Payload, prop); err != nil {
-		return s.settle(p, codeBadPayload, err.Code, err.Info)
-	}
+	d.Invalid = readPayload(d, pk.Payload, prop)
 	p.random = d.Random
 	if p.pauses() {
 		s.pending.Add(1)

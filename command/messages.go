@@ -47,10 +47,7 @@ type sendResponse struct {
 }
 
 func (e *env) sendMessage(ctx context.Context, call *Call, r *sendRequest) (*sendResponse, error) {
-	d, err := e.draft(call, r)
-	if err != nil {
-		return nil, err
-	}
+	d := e.draft(call, r)
 	out := e.pipeline.Send(ctx, d)
 	if out.Err != nil {
 		return nil, out.Err
@@ -65,8 +62,8 @@ func (e *env) sendMessage(ctx context.Context, call *Call, r *sendRequest) (*sen
 	return resp, nil
 }
 
-// draft turns a request into what the pipeline takes.
-func (e *env) draft(call *Call, r *sendRequest) (*hooks.Draft, error) {
+// draft turns a request into what the pipeline takes, or what it refuses.
+func (e *env) draft(call *Call, r *sendRequest) *hooks.Draft {
 	d := &hooks.Draft{
 		Group: r.GroupID, From: call.Caller, Operator: call.Caller, ByAdmin: call.Admin, Origin: call.origin(), Body: r.Body,
 		CloudCustomData: r.Cloud, OfflinePush: r.OfflinePush, To: r.To,
@@ -79,29 +76,31 @@ func (e *env) draft(call *Call, r *sendRequest) (*hooks.Draft, error) {
 	}
 	var known bool
 	if d.Priority, known = group.ParsePriority(r.Priority); !known {
-		return nil, badParameter("MsgPriority must be High, Normal, Low or Lowest")
+		d.Invalid = badParameter("MsgPriority must be High, Normal, Low or Lowest")
+		return d
 	}
-	var err error
-	if d.Flags, err = flagsOf(r); err != nil {
-		return nil, err
+	if d.Flags, d.Invalid = flagsOf(r); d.Invalid != nil {
+		return d
 	}
 	if !call.Admin {
 		d.Flags &^= group.ForbidBefore | group.ForbidAfter
 	}
 	if len(r.Mentions) > group.MaxMentions {
-		return nil, group.Errorf(group.CodeTooManyMentions, "%d mentions, at most %d are allowed", len(r.Mentions), group.MaxMentions)
+		d.Invalid = group.Errorf(group.CodeTooManyMentions, "%d mentions, at most %d are allowed", len(r.Mentions), group.MaxMentions)
+		return d
 	}
 	for _, m := range r.Mentions {
 		if m.All == 0 && m.Account == "" {
-			return nil, badParameter("GroupAtInfo: an entry names nobody")
+			d.Invalid = badParameter("GroupAtInfo: an entry names nobody")
+			return d
 		}
 		d.Mentions = append(d.Mentions, group.Mention{All: m.All != 0, Account: m.Account})
 	}
-	return d, nil
+	return d
 }
 
 // flagsOf collects what is on or off in a request.
-func flagsOf(r *sendRequest) (group.Flags, error) {
+func flagsOf(r *sendRequest) (group.Flags, *group.Error) {
 	var f group.Flags
 	set := func(on bool, flag group.Flags) {
 		if on {

@@ -35,6 +35,10 @@ type Draft struct {
 	OfflinePush     json.RawMessage
 	Mentions        []group.Mention
 	To              []group.Account
+
+	// Invalid is what the door found wrong. The draft is refused with it, as if the pipeline had
+	// found it, so that whoever wants to know of refusals is told.
+	Invalid *group.Error
 }
 
 // Origin says where a request came from; callbacks and the audit log tell it.

@@ -14,6 +14,9 @@ func (p *Pipeline) validate(d *Draft) error {
 	if d.Priority == 0 {
 		d.Priority = group.Normal
 	}
+	if d.Invalid != nil {
+		return d.Invalid
+	}
 	if err := p.validateBody(d); err != nil {
 		return err
 	}

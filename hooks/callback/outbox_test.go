@@ -426,7 +426,9 @@ func TestWhatTheAppIsTold(t *testing.T) {
 		nowhere.Group = "g2"
 		long := theDraft()
 		long.Body = json.RawMessage(`[{"MsgType":"TIMTextElem","MsgContent":{"Text":"` + strings.Repeat("x", 100<<10) + `"}}]`)
-		for d, code := range map[*hooks.Draft]int{nowhere: group.CodeNoGroup, long: group.CodeMessageTooLong} {
+		odd := theDraft()
+		odd.Invalid = group.Errorf(group.CodeTooManyMentions, "31 mentions")
+		for d, code := range map[*hooks.Draft]int{nowhere: group.CodeNoGroup, long: group.CodeMessageTooLong, odd: group.CodeTooManyMentions} {
 			if e, _ := errors.AsType[*group.Error](l.Send(t.Context(), d).Err); e == nil || e.Code != code {
 				t.Errorf("Send = %v, want %d", e, code)
 			}
@@ -471,6 +473,7 @@ func TestWhatTheAppIsTold(t *testing.T) {
 					`"Operator_Account":"bob","Random":7,"Type":"Public"}`, now.UnixMilli(), now.Unix()),
 			exception(10010, `group \"g2\" does not exist`, "bob", "g2", said, ""),
 			exception(10019, `account \"carol\" does not exist`, "carol", "g1", said, `,"Type":"Public"`),
+			exception(10053, "31 mentions", "bob", "g1", said, `,"Type":"Public"`),
 			exception(80002, `MsgBody has 102452 bytes, more than 11998`, "bob", "g1", "[]", `,"Type":"Public"`),
 			prefix("Alert.RequestOverLimit", "192.0.2.9", "RESTAPI") +
 				fmt.Sprintf(`{"CallbackCommand":"Alert.RequestOverLimit","Command":"querystate","EventTime":%d,"Limit":200,"Request":201,"ServiceName":"openim"}`, now.UnixMilli()),
