@@ -44,8 +44,8 @@ type ExportConfig struct {
 const (
 	exportInterval = time.Minute
 	// exportPause is how long after an import into hours that were exported these are exported
-	// again; more imports are likely to follow. exportShare is the least pause before it, in
-	// terms of what the export before took.
+	// again; more imports are likely to follow. exportShare is the pause, in terms of what the
+	// last such export took, if that is longer; it is at most exportInterval.
 	exportPause = 2 * time.Second
 	exportShare = 10
 	// exportLifetime is how long a file's address is good.
@@ -106,16 +106,18 @@ func (x *Exporter) Close() error { return x.root.Close() }
 func (x *Exporter) Run(ctx context.Context) error {
 	tick := time.NewTicker(exportInterval)
 	defer tick.Stop()
-	for {
-		began := time.Now()
-		if err := x.Export(ctx, began); err != nil && ctx.Err() == nil {
+	export := func() {
+		if err := x.Export(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			x.log.Warn("history not exported", "err", err)
 		}
-		pause := max(exportPause, exportShare*time.Since(began))
+	}
+	export()
+	for pause := exportPause; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			export()
 			continue
 		case <-x.again:
 		}
@@ -124,6 +126,9 @@ func (x *Exporter) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(pause):
 		}
+		began := time.Now()
+		export()
+		pause = min(max(exportPause, exportShare*time.Since(began)), exportInterval)
 	}
 }
 
@@ -262,8 +267,10 @@ func (x *Exporter) write(ctx context.Context, hour time.Time) (err error) {
 	if err := w.finish(m); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if m.Messages > 0 { // the first start looks at many hours without any
+		if err := f.Sync(); err != nil {
+			return err
+		}
 	}
 	if err := f.Close(); err != nil {
 		return err
