@@ -54,15 +54,24 @@ func (c *Client) HideMessages(ctx context.Context, id group.ID, seqs ...group.Se
 
 // MarkRead says that the account has read a group up to seq. It moves forward only.
 func (c *Client) MarkRead(ctx context.Context, id group.ID, seq group.Seq) error {
+	var state readState
 	err := c.Call(ctx, "msg_read_report", struct {
 		groupJSON
 		Seq group.Seq `json:"MsgReadedSeq"`
-	}{groupJSON{id}, seq}, nil)
+	}{groupJSON{id}, seq}, &state)
 	if err != nil {
 		return err
 	}
-	c.update(ctx, id, func(r *room) { r.read(seq) })
+	c.update(ctx, id, func(r *room) { r.readAs(&state, false) })
 	return nil
+}
+
+// readState is what the server says of how far the account has read a group, as of the message
+// before Next.
+type readState struct {
+	Read   group.Seq `json:"LastReadMsgSeq"`
+	Unread int       `json:"UnreadMsgNum"`
+	Next   group.Seq `json:"NextMsgSeq"`
 }
 
 // Receipts counts who has confirmed to have read a message.

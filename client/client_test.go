@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -176,6 +177,73 @@ func TestMissedChanges(t *testing.T) {
 		t.Errorf("calls when nothing was missed: %q, want %q", r.calls, want)
 	}
 	r.mu.Unlock()
+}
+
+// TestUnread sends what counts and what does not, and reads on two devices and by REST, at random:
+// both devices always have the number that the server counts.
+func TestUnread(t *testing.T) {
+	n := start(t)
+	ctx := t.Context()
+	makeGroup(t, n, "c", "alice", "bob", "carol")
+	server := "mqtt://" + n.MQTT
+	alice, _ := dial(t, client.Config{Server: server, Account: "alice"})
+	phone, onPhone := dial(t, client.Config{Server: server, Account: "bob"})
+	pad, onPad := dial(t, client.Config{Server: server, Account: "bob"})
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	end := tail(t, alice, "c")
+	text := []client.Element{client.Text("hello")}
+	for i := range 60 {
+		var err error
+		what := ""
+		switch random.IntN(8) {
+		case 0, 1, 2:
+			what = "a message"
+			end = send(t, alice, "c", "hello")
+		case 3:
+			what = "a directed message"
+			var r client.Receipt
+			r, err = alice.Send(ctx, "c", &client.Draft{Body: text, To: []group.Account{[]group.Account{"bob", "carol"}[random.IntN(2)]}})
+			end = r.Seq
+		case 4:
+			what = "a message that does not count"
+			call(t, n, "group_open_http_svc/send_group_msg", object{"GroupId": "c", "From_Account": "alice", "Random": i + 1, "MsgBody": text, "SendMsgControl": []string{"NoUnread"}})
+			end++
+		case 5:
+			what = "read on the phone"
+			err = phone.MarkRead(ctx, "c", 1+group.Seq(random.Int64N(int64(end+1))))
+		case 6:
+			what = "read on the pad"
+			err = pad.MarkRead(ctx, "c", 1+group.Seq(random.Int64N(int64(end+1))))
+		case 7:
+			what = "set by REST"
+			call(t, n, "group_open_http_svc/set_unread_msg_num", object{"GroupId": "c", "Member_Account": "bob", "UnreadMsgNum": random.IntN(10)})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		barrier := fmt.Sprint("barrier ", i)
+		if _, err := alice.Send(ctx, "c", &client.Draft{Body: []client.Element{client.Text(barrier)}, OnlineOnly: true}); err != nil {
+			t.Fatal(err)
+		}
+		var all struct {
+			Groups []struct {
+				ReadSeq      group.Seq
+				UnreadMsgNum int
+			}
+		}
+		if err := phone.Call(ctx, "sync", object{}, &all); err != nil || len(all.Groups) != 1 {
+			t.Fatalf("sync: %+v, %v", all, err)
+		}
+		want := all.Groups[0]
+		for device, seen := range map[*client.Client]*recorder{phone: onPhone, pad: onPad} {
+			seen.until(t, barrier, func() bool { return len(seen.shown) > 0 && seen.shown[len(seen.shown)-1].Text() == barrier })
+			if got, _ := device.Conversation("c"); got.Unread != want.UnreadMsgNum || got.ReadSeq != want.ReadSeq {
+				t.Fatalf("step %d, %s: %d unread, read to %d; the server says %d, %d", i, what, got.Unread, got.ReadSeq, want.UnreadMsgNum, want.ReadSeq)
+			}
+		}
+	}
 }
 
 // TestSlowHandler lets more arrive than the queue holds while a handler is busy.

@@ -197,7 +197,7 @@ func (e *engine) apply(ctx context.Context, inbox bool, j *eventJSON) {
 	case inbox && j.Event == "Joined":
 		e.update(ctx, j.GroupID, func(r *room) { r.joined(j) })
 	case inbox && j.Event == "ReadSync":
-		e.update(ctx, j.GroupID, func(r *room) { r.read(j.ReadSeq) })
+		e.update(ctx, j.GroupID, func(r *room) { r.readAs(&j.readState, j.Operator != "") })
 	case inbox && j.MsgFlag != "":
 		if option, ok := group.ParseReceiveOption(j.MsgFlag); ok {
 			e.update(ctx, j.GroupID, func(r *room) { r.receive(option) })

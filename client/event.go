@@ -95,17 +95,17 @@ func (Kicked) event()        {}
 
 // eventJSON is any event on the wire, with the members of all that the client understands.
 type eventJSON struct {
-	Event      string
-	GroupID    group.ID      `json:"GroupId"`
-	Seq        group.Seq     `json:"MsgSeq"`
-	Revoker    group.Account `json:"Revoker_Account"`
-	Reason     string
-	From       group.Account `json:"From_Account"`
-	Body       []Element     `json:"MsgBody"`
-	Cloud      string        `json:"CloudCustomData"`
-	Change     int64         `json:"ChangeSeq"`
-	Receipts   []Receipts    `json:"GroupMsgReceiptList"`
-	ReadSeq    group.Seq     `json:"LastReadMsgSeq"`
+	Event    string
+	GroupID  group.ID      `json:"GroupId"`
+	Seq      group.Seq     `json:"MsgSeq"`
+	Revoker  group.Account `json:"Revoker_Account"`
+	Reason   string
+	From     group.Account `json:"From_Account"`
+	Body     []Element     `json:"MsgBody"`
+	Cloud    string        `json:"CloudCustomData"`
+	Change   int64         `json:"ChangeSeq"`
+	Receipts []Receipts    `json:"GroupMsgReceiptList"`
+	readState
 	ReportType int
 	Operator   group.Account `json:"Operator_Account"`
 	Content    string        `json:"UserDefinedField"`
@@ -131,7 +131,7 @@ func (j *eventJSON) groupEvent(raw []byte) Event {
 // inboxEvent returns what an event of the inbox says.
 func (j *eventJSON) inboxEvent(raw []byte) Event {
 	if j.Event == "ReadSync" {
-		return ReadElsewhere{j.GroupID, j.ReadSeq}
+		return ReadElsewhere{j.GroupID, j.Read}
 	}
 	return Notice{j.Event, j.GroupID, j.ReportType, j.Operator, j.Content, raw}
 }

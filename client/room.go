@@ -32,6 +32,12 @@ type room struct {
 	// next is pos.Shown+1.
 	known     bool
 	noHistory bool // there is nothing to repair gaps from
+
+	// What is unread: what the server counted up to the SEQ counted, and live messages since, whose
+	// SEQs ascend.
+	unread  int
+	counted group.Seq
+	live    []group.Seq
 }
 
 // repaired reports whether gaps are repaired: messages that the member has asked not to get are none.
@@ -52,11 +58,21 @@ func (r *room) shown(m *Message, me group.Account, live bool) {
 	case !live: // counted by the server
 	case m.From == me:
 		r.read(m.Seq)
-	case m.Tip, m.NoUnread, len(m.To) > 0, m.Seq <= r.ReadSeq, !r.counts():
+	case m.Tip, m.NoUnread, len(m.To) > 0, m.Seq <= r.ReadSeq, m.Seq <= r.counted, !r.counts():
 	default:
-		r.Unread++
+		if r.live = append(r.live, m.Seq); len(r.live) > maxLive {
+			old := len(r.live) / 2
+			r.unread, r.counted = r.unread+old, r.live[old-1]
+			r.live = slices.Clone(r.live[old:])
+		}
+		r.recount()
 	}
 }
+
+// maxLive bounds the live messages that are kept apart.
+const maxLive = 1024
+
+func (r *room) recount() { r.Unread = r.unread + len(r.live) }
 
 // counts reports whether the group's type counts unread messages.
 func (r *room) counts() bool {
@@ -71,7 +87,34 @@ func (r *room) read(seq group.Seq) {
 	}
 	r.ReadSeq = seq
 	r.pos.Read = seq
-	r.Unread = min(r.Unread, int(max(0, r.LastSeq-seq)))
+	r.unread = min(r.unread, int(max(0, r.counted-seq))) // at most: the server says how many
+	r.live = after(r.live, seq)
+	r.recount()
+}
+
+// after returns what is above seq of SEQs that ascend.
+func after(seqs []group.Seq, seq group.Seq) []group.Seq {
+	i, found := slices.BinarySearch(seqs, seq)
+	if found {
+		i++
+	}
+	return seqs[i:]
+}
+
+// readAs takes over what the server says of how far the account has read; set says that it was set
+// by hand, perhaps back.
+func (r *room) readAs(s *readState, set bool) {
+	if s.Read < r.ReadSeq && !set || s.Next == 0 { // overtaken by a later one, or from an older server
+		r.read(s.Read)
+		return
+	}
+	r.ReadSeq, r.pos.Read = s.Read, s.Read
+	if tail := s.Next - 1; tail >= r.counted {
+		r.unread, r.counted = s.Unread, tail
+		r.live = after(r.live, tail)
+	}
+	r.live = after(r.live, s.Read)
+	r.recount()
 }
 
 // joined notes what the notice of a new membership says; the synchronisation says more.

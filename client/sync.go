@@ -317,6 +317,7 @@ func (e *engine) learn(ctx context.Context, g *syncGroup) (fresh bool) {
 			Group: g.GroupID, Type: g.Type, Name: g.Name, LastSeq: g.tail(), ReadSeq: g.Read, Unread: g.Unread,
 			Joined: time.Unix(g.JoinTime, 0), Last: last,
 		}
+		r.unread, r.counted, r.live = g.Unread, g.tail(), nil
 		r.Receive, _ = group.ParseReceiveOption(g.MsgFlag)
 		r.Role, _ = group.ParseRole(g.Role)
 		if g.Last != nil {

@@ -57,6 +57,7 @@ func appendMembers(b []byte, m *group.Message) []byte {
 		b = wire.AppendString(append(b, `,"CloudCustomData":`...), m.CloudCustomData)
 	}
 	b = appendMentions(b, m.Mentions)
+	b = appendReceivers(b, m.To)
 	b = appendFlags(b, m)
 	return append(appendSender(b, m), '}')
 }
@@ -76,6 +77,21 @@ func appendMentions(b []byte, at []group.Mention) []byte {
 		}
 		b = wire.AppendString(append(b, `{"GroupAtAllFlag":0,"GroupAt_Account":`...), string(m.Account))
 		b = append(b, '}')
+	}
+	return append(b, ']')
+}
+
+// appendReceivers shows that a message is directed: it does not count as unread.
+func appendReceivers(b []byte, to []group.Account) []byte {
+	if len(to) == 0 {
+		return b
+	}
+	b = append(b, `,"To_Account":[`...)
+	for i, a := range to {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = wire.AppendString(b, string(a))
 	}
 	return append(b, ']')
 }

@@ -163,7 +163,7 @@ func (e *env) importMember(tx *hooks.Tx, r *importedMember, can map[group.Accoun
 	if m.JoinSeq, err = seqBefore(tx, r.JoinTime, times); err != nil {
 		return 0, err
 	}
-	m.JoinSeq = min(m.JoinSeq, e.setUnread(tx, r.Account, unread))
+	m.JoinSeq = min(m.JoinSeq, e.setUnread(tx, r.Account, unread).Seq)
 	return added, tx.PutMember(m)
 }
 
@@ -196,12 +196,12 @@ func seqBefore(tx *hooks.Tx, at int64, times map[group.Seq]int64) (group.Seq, er
 }
 
 // setUnread moves the member's read SEQ so that n messages are unread, or as many as there are,
-// and returns it. What has expired counts, as it does in the difference of SEQs that clients take.
-func (e *env) setUnread(tx *hooks.Tx, a group.Account, n int64) group.Seq {
+// and returns its mark. What has expired counts, as it does in the difference of SEQs that clients take.
+func (e *env) setUnread(tx *hooks.Tx, a group.Account, n int64) *storage.ReadMark {
 	tail := tx.Head().Tail
 	mark := &storage.ReadMark{Seq: tx.Uncounted().ReadFor(n, tail), SentBefore: tail}
 	tx.Write(storage.Reads.Put(storage.MemberKey(tx.Group().Key(), a), mark))
-	return mark.Seq
+	return mark
 }
 
 type importedMessage struct {

@@ -360,17 +360,41 @@ type readRequest struct {
 	TopicID string    `json:"TopicId" doc:"Topics are not offered."`
 }
 
-// readSync tells an account's other devices how far it has read.
+// readState is how far a member has read. It is one cut: the numbers are as of the message
+// before Next.
+type readState struct {
+	Read   group.Seq `json:"LastReadMsgSeq" doc:"How far the caller has read."`
+	Unread int64     `json:"UnreadMsgNum" doc:"What is unread then, as sync counts it."`
+	Next   group.Seq `json:"NextMsgSeq" doc:"The SEQ of the group's next message."`
+}
+
+// readSync tells an account's devices how far it has read.
 type readSync struct {
-	ReportType int       `json:"ReportType"`
-	GroupID    group.ID  `json:"GroupId"`
-	Seq        group.Seq `json:"LastReadMsgSeq"`
+	ReportType int      `json:"ReportType"`
+	GroupID    group.ID `json:"GroupId"`
+	readState
+	Operator group.Account `json:"Operator_Account,omitempty"` // who has set it, perhaps back
 }
 
 const reportReadSync = 15
 
-func (e *env) reportRead(ctx context.Context, call *Call, r *readRequest) (*ok, error) {
-	return nil, e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
+// stateOf returns how far m has read with the mark, which may be nil.
+func stateOf(tx *hooks.Tx, m *group.Member, mark *storage.ReadMark) (readState, error) {
+	g, tail := tx.Group(), tx.Head().Tail
+	send, err := storage.Sends.Find(tx.Context(), tx.Store(), storage.MemberKey(g.Key(), m.Account))
+	if err != nil {
+		return readState{}, err
+	}
+	s := readState{Read: min(max(storage.ReadSeq(mark, send), readAtJoin(mark, m)), tail), Next: tail + 1}
+	if g.Type.Rules().CountsUnread {
+		s.Unread = tx.Uncounted().Unread(s.Read, tail)
+	}
+	return s, nil
+}
+
+func (e *env) reportRead(ctx context.Context, call *Call, r *readRequest) (*readState, error) {
+	var state readState
+	err := e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
 		m, err := tx.Member(call.Caller)
 		switch {
 		case err != nil:
@@ -389,14 +413,21 @@ func (e *env) reportRead(ctx context.Context, call *Call, r *readRequest) (*ok, 
 			mark = &storage.ReadMark{}
 		}
 		seq := min(r.Seq, tx.Head().Tail)
-		if seq <= mark.Seq {
-			return nil
+		moved := seq > mark.Seq
+		if moved {
+			mark.Seq = seq
+			tx.Write(storage.Reads.Put(row, mark))
 		}
-		mark.Seq = seq
-		tx.Write(storage.Reads.Put(row, mark))
-		tx.Notice(hooks.Notice{To: call.Caller, Event: "ReadSync", Body: readSync{reportReadSync, g.ID, seq}, ExceptDevice: call.Device})
+		if state, err = stateOf(tx, m, mark); err != nil || !moved {
+			return err
+		}
+		tx.Notice(hooks.Notice{To: call.Caller, Event: "ReadSync", Body: readSync{reportReadSync, g.ID, state, ""}, ExceptDevice: call.Device})
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &state, nil
 }
 
 type hideRequest struct {

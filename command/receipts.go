@@ -312,7 +312,7 @@ type setUnreadRequest struct {
 	Number  *int64        `json:"UnreadMsgNum" wire:"required" doc:"Cut to the number of messages."`
 }
 
-func (e *env) setUnreadNumber(ctx context.Context, _ *Call, r *setUnreadRequest) (*ok, error) {
+func (e *env) setUnreadNumber(ctx context.Context, call *Call, r *setUnreadRequest) (*ok, error) {
 	if r.Number == nil || *r.Number < 0 {
 		return nil, badParameter("UnreadMsgNum must not be negative")
 	}
@@ -327,7 +327,11 @@ func (e *env) setUnreadNumber(ctx context.Context, _ *Call, r *setUnreadRequest)
 		if m == nil {
 			return notPermitted("%s is not a member of the group", r.Account)
 		}
-		e.setUnread(tx, r.Account, *r.Number)
+		state, err := stateOf(tx, m, e.setUnread(tx, r.Account, *r.Number))
+		if err != nil {
+			return err
+		}
+		tx.Notice(hooks.Notice{To: r.Account, Event: "ReadSync", Body: readSync{reportReadSync, g.ID, state, call.Caller}})
 		return nil
 	})
 }
