@@ -71,9 +71,9 @@ func (b *Broker) InGroup(key group.Key, limit int) (some []group.Account, all in
 	return some, all
 }
 
-// RoomsOf returns how many memberships the account has that nothing stores, those that lapse unless
-// it comes back soon included.
-func (b *Broker) RoomsOf(a group.Account) int { return b.registry.fleeting(a) }
+// RoomsOf returns the groups in which the account has a membership that nothing stores, those that
+// lapse unless it comes back soon included, in no order.
+func (b *Broker) RoomsOf(a group.Account) []group.Key { return b.registry.fleeting(a) }
 
 // Kick ends the account's connections, or the one with the client identifier device if that
 // is not empty, with a reason code and Reason String for MQTT 5 clients. It returns how many

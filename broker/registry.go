@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -232,29 +233,29 @@ func (r *registry) lapsed(before time.Time) map[group.Account]*lapse {
 	return out
 }
 
-// fleeting counts the memberships of an account that are in no row.
-func (r *registry) fleeting(a group.Account) int {
+// fleeting returns where the memberships of an account are that are in no row.
+func (r *registry) fleeting(a group.Account) []group.Key {
 	sh := r.userShard(a)
 	sh.Lock()
 	defer sh.Unlock()
 	u := sh.byAccount[a]
 	if u == nil {
 		if l := sh.lapsing[a]; l != nil {
-			return len(l.rooms)
+			return slices.Collect(maps.Keys(l.rooms))
 		}
-		return 0
+		return nil
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	n := len(u.returns)
+	keys := slices.Collect(maps.Keys(u.returns))
 	for _, rm := range u.rooms {
 		rm.mu.Lock()
 		if i := rm.find(u); i >= 0 && rm.members[i].fleeting() {
-			n++
+			keys = append(keys, rm.key)
 		}
 		rm.mu.Unlock()
 	}
-	return n
+	return keys
 }
 
 // changeAway takes the change of a member who is not online. The shard is locked.

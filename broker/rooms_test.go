@@ -25,7 +25,7 @@ func TestRoomMembership(t *testing.T) {
 	s.join("r2", "bob")
 	rooms := func(when string, want int) {
 		t.Helper()
-		if n := s.b.RoomsOf("bob"); n != want {
+		if n := len(s.b.RoomsOf("bob")); n != want {
 			t.Errorf("%s bob is in %d rooms, want %d", when, n, want)
 		}
 	}
@@ -45,8 +45,11 @@ func TestRoomMembership(t *testing.T) {
 	s.send("r", "alice", "two")
 	bob.wantText("two")
 	rooms("back, and in a group with a row", 1)
-	if n := s.b.RoomsOf("alice"); n != 0 {
-		t.Errorf("the owner is in %d rooms", n)
+	if keys := s.b.RoomsOf("bob"); len(keys) != 1 || keys[0] != key {
+		t.Errorf("bob is in %v, want %v", keys, key)
+	}
+	if keys := s.b.RoomsOf("alice"); len(keys) != 0 {
+		t.Errorf("the owner is in %v", keys)
 	}
 	// A room that was destroyed meanwhile does not come back.
 	_ = bob.nc.Close()

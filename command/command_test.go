@@ -344,7 +344,7 @@ func TestRoomsPerUser(t *testing.T) {
 	w.people(t, "bob", "zoe")
 	w.accepted(t, "", g+"create_group", `{"Type":"AVChatRoom","Name":"n","GroupId":"room"}`)
 	w.accepted(t, "", g+"create_group", `{"Type":"ChatRoom","Name":"n","GroupId":"meeting"}`)
-	w.online.rooms = map[group.Account]int{"bob": 1, "zoe": 2}
+	w.online.rooms = map[group.Account][]group.Key{"bob": {{ID: "r1"}}, "zoe": {{ID: "r1"}, {ID: "r2"}}}
 	join := func(as, id string, code int) {
 		t.Helper()
 		if a := w.must(t, as, "apply_join_group", fmt.Sprintf(`{"GroupId":%q}`, id)); a.ErrorCode != code {

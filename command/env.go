@@ -37,9 +37,9 @@ type Online interface {
 	// InGroup returns the accounts that are online in the group, at most limit of them (0:
 	// all); and how many there are in all.
 	InGroup(key group.Key, limit int) (some []group.Account, all int)
-	// Rooms returns in how many live rooms the account is as an ordinary member, whether or not it
+	// Rooms returns the live rooms in which the account is as an ordinary member, whether or not it
 	// is connected at the moment.
-	Rooms(a group.Account) int
+	Rooms(a group.Account) []group.Key
 	// Kick closes all connections of the account.
 	Kick(a group.Account, reason string)
 	// Notify delivers a notice outside of any group.
@@ -245,6 +245,6 @@ type nobody struct{}
 
 func (nobody) Devices(group.Account) []Device                { return nil }
 func (nobody) InGroup(group.Key, int) ([]group.Account, int) { return nil, 0 }
-func (nobody) Rooms(group.Account) int                       { return 0 }
+func (nobody) Rooms(group.Account) []group.Key               { return nil }
 func (nobody) Kick(group.Account, string)                    {}
 func (nobody) Notify(hooks.Notice)                           {}

@@ -159,7 +159,7 @@ type fakeOnline struct {
 	mu      sync.Mutex
 	devices map[group.Account][]command.Device
 	groups  map[group.ID][]group.Account
-	rooms   map[group.Account]int
+	rooms   map[group.Account][]group.Key
 }
 
 func (f *fakeOnline) Devices(a group.Account) []command.Device {
@@ -178,7 +178,7 @@ func (f *fakeOnline) InGroup(key group.Key, limit int) ([]group.Account, int) {
 	return slices.Clone(all), len(all)
 }
 
-func (f *fakeOnline) Rooms(a group.Account) int {
+func (f *fakeOnline) Rooms(a group.Account) []group.Key {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rooms[a]

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -613,6 +614,11 @@ func (e *env) getJoinedGroups(ctx context.Context, call *Call, r *getJoinedReque
 	if err != nil {
 		return nil, err
 	}
+	if r.WithRooms != 0 || only == group.AVChatRoom {
+		if groups, members, err = e.addRooms(ctx, r.Account, groups, members); err != nil {
+			return nil, err
+		}
+	}
 	kept := 0
 	for i, g := range groups {
 		switch rules := g.Type.Rules(); {
@@ -633,6 +639,30 @@ func (e *env) getJoinedGroups(ctx context.Context, call *Call, r *getJoinedReque
 	resp := &getJoinedResponse{Total: kept}
 	resp.Groups, err = e.joinedOut(ctx, groups[from:to], members[from:to], r.Filter)
 	return resp, err
+}
+
+// addRooms adds the live rooms in which a is as an ordinary member, in their places by id.
+func (e *env) addRooms(ctx context.Context, a group.Account, groups []*group.Group, members []*group.Member) ([]*group.Group, []*group.Member, error) {
+	for _, key := range e.online.Rooms(a) {
+		var room *group.Group
+		var m *group.Member
+		err := e.update(ctx, key.ID, func(tx *hooks.Tx, g *group.Group) (err error) {
+			room = g
+			m, err = tx.Member(a)
+			return err
+		})
+		switch {
+		case isNoGroup(err):
+			continue
+		case err != nil:
+			return nil, nil, err
+		case m == nil || room.Incarnation != key.Incarnation || m.Role > group.OrdinaryMember: // it changed meanwhile
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(groups, key.ID, func(g *group.Group, id group.ID) int { return strings.Compare(string(g.ID), string(id)) })
+		groups, members = slices.Insert(groups, at, room), slices.Insert(members, at, m)
+	}
+	return groups, members, nil
 }
 
 // joined returns the groups of an account with its membership in each, ordered by id.

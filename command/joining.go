@@ -66,7 +66,7 @@ func (e *env) applyJoin(ctx context.Context, call *Call, r *applyRequest) (*appl
 	if err := mayApply(g); err != nil { // without asking the app
 		return nil, err
 	}
-	if !g.Type.Rules().StoresMembers && e.online.Rooms(call.Caller) >= e.cfg.RoomsPerUser {
+	if !g.Type.Rules().StoresMembers && len(e.online.Rooms(call.Caller)) >= e.cfg.RoomsPerUser {
 		e.fullOfRooms.Inc()
 		return nil, group.Errorf(group.CodeTooManyGroups, "%s is in %d live rooms already", call.Caller, e.cfg.RoomsPerUser)
 	}

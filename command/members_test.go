@@ -113,3 +113,26 @@ func TestImportedHistory(t *testing.T) {
 		}
 	}
 }
+
+// TestJoinedRooms lists the groups of an ordinary member of a live room, which nothing stores.
+func TestJoinedRooms(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob")
+	w.make(t, group.AVChatRoom, "b", "alice")
+	w.make(t, group.AVChatRoom, "c", "alice")
+	w.make(t, group.Public, "a", "alice", "bob")
+	w.make(t, group.Public, "z", "alice", "bob")
+	w.accepted(t, "bob", "apply_join_group", `{"GroupId":"b"}`)
+	// He has left c, and n is gone.
+	w.online.rooms = map[group.Account][]group.Key{"bob": {{ID: "n", Incarnation: 1}, {ID: "c", Incarnation: 1}, {ID: "b", Incarnation: 1}}}
+	for body, want := range map[string]string{
+		`{"WithHugeGroups":1}`: `"TotalCount":3,"GroupIdList":[{"GroupId":"a"},{"GroupId":"b"},{"GroupId":"z"}]`,
+		`{"WithHugeGroups":1,"ResponseFilter":{"GroupBaseInfoFilter":["Type"],"SelfInfoFilter":["Role"]},"Limit":1,"Offset":1}`: `"TotalCount":3,"GroupIdList":[{"GroupId":"b","Type":"AVChatRoom","SelfInfo":{"Role":"Member"}}]`,
+		`{"GroupType":"AVChatRoom"}`: `"TotalCount":1,"GroupIdList":[{"GroupId":"b"}]`,
+		`{}`:                         `"TotalCount":2,"GroupIdList":[{"GroupId":"a"},{"GroupId":"z"}]`,
+	} {
+		if raw := string(w.call(t, "bob", "get_joined_group_list", body)); !strings.Contains(raw, want) {
+			t.Errorf("%s: %s, want %s", body, raw, want)
+		}
+	}
+}

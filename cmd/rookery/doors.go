@@ -163,7 +163,7 @@ func (o online) Devices(a group.Account) []command.Device {
 	return out
 }
 
-func (o online) Rooms(a group.Account) int { return o.b.RoomsOf(a) }
+func (o online) Rooms(a group.Account) []group.Key { return o.b.RoomsOf(a) }
 
 func (o online) InGroup(key group.Key, limit int) (some []group.Account, all int) {
 	return o.b.InGroup(key, limit)
