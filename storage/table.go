@@ -95,6 +95,12 @@ func (t Table[T]) write(op Op, key string, v *T) Mutation {
 
 func (t Table[T]) decode(key string, b []byte) (*T, error) {
 	v := new(T)
+	if plain := plainDecoders[t.Name]; plain != nil {
+		if plain(b, v) {
+			return v, nil
+		}
+		v = new(T)
+	}
 	if err := json.Unmarshal(b, v); err != nil {
 		return nil, fmt.Errorf("storage: table %s: record %q: %w", t.Name, key, err)
 	}
