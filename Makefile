@@ -58,6 +58,11 @@ bench: ## run every Go benchmark (BENCHTIME=1x)
 bench-compare: build ## measure against mosquitto and bare mochi (ARGS='--only login --rounds 3')
 	bin/rookery bench compare $(ARGS)
 
+.PHONY: performance
+performance: build ## measure everything and write it into docs/performance.md and docs/flames (about an hour)
+	mkdir -p docs/flames
+	bin/rookery bench compare --markdown docs/performance.md --flames docs/flames $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target (FUZZTIME=10s each)
 	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \

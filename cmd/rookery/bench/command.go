@@ -246,7 +246,7 @@ func newStore() *cobra.Command {
 func newCompare() *cobra.Command {
 	var o Options
 	var k Compare
-	var jsonFile string
+	var jsonFile, markdownFile string
 	c := &cobra.Command{
 		Use: "compare", Short: "Measure Rookery, mosquitto and bare mochi in turn, and compare medians with the targets", Args: cobra.NoArgs,
 		Long: "Measure Rookery, mosquitto and bare mochi in turn, each on a server of its own that is started and stopped for it,\n" +
@@ -260,7 +260,11 @@ func newCompare() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return errors.Join(res.WriteTable(c.OutOrStdout()), writeFile(jsonFile, res.WriteJSON))
+			err = errors.Join(res.WriteTable(c.OutOrStdout()), writeFile(jsonFile, res.WriteJSON))
+			if markdownFile != "" {
+				err = errors.Join(err, res.WriteMarkdown(markdownFile))
+			}
+			return err
 		},
 	}
 	p := c.Flags()
@@ -272,7 +276,9 @@ func newCompare() *cobra.Command {
 	p.StringVar(&k.Rookery, "rookery", "", "the rookery binary to measure (default: this one)")
 	p.StringVar(&k.Mosquitto, "mosquitto", "mosquitto", "the mosquitto binary")
 	p.StringVar(&k.Dir, "dir", "", "folder on the disk to be measured (default: the system's for temporary files)")
+	p.StringVar(&k.Flames, "flames", "", "folder for flame graphs of Rookery's CPU time, one a contest, from a run of their own (default: none)")
 	p.StringVar(&jsonFile, "json", "", "also write everything to this file as JSON")
+	p.StringVar(&markdownFile, "markdown", "", "also write the tables into this file, between its lines "+markdownBegin+" and "+markdownEnd)
 	return c
 }
 

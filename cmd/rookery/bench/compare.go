@@ -9,11 +9,15 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
+
+	"github.com/google/pprof/profile"
 )
 
 // Compare describes a comparison: every contest, on all its servers in turn, several times.
@@ -23,6 +27,7 @@ type Compare struct {
 	Rookery   string // the binary; empty means this one
 	Mosquitto string // the binary
 	Dir       string // where data folders are made and removed again; empty means the system's for temporary files
+	Flames    string // folder for a flame graph of Rookery's CPU time in each contest; empty means none
 	Log       io.Writer
 }
 
@@ -90,6 +95,12 @@ func RunCompare(ctx context.Context, o Options, k Compare) (*Comparison, error) 
 				res.Results[who.label] = append(res.Results[who.label], r)
 			}
 		}
+		if k.Flames != "" {
+			_, _ = fmt.Fprintf(k.Log, "%d/%d %s: flame graph\n", i+1, len(chosen), contest.name)
+			if err := drawFlames(ctx, o, k, b, contest); err != nil {
+				return nil, fmt.Errorf("%s, flame graph: %w", contest.name, err)
+			}
+		}
 		for _, f := range contest.figures {
 			res.Figures = append(res.Figures, f.judge(res.Results))
 		}
@@ -119,6 +130,39 @@ func contestNames() []string {
 		names = append(names, c.name)
 	}
 	return names
+}
+
+// drawFlames holds Rookery's part of a contest once more, with a profile that would disturb what is measured.
+func drawFlames(ctx context.Context, o Options, k Compare, b binaries, c contest) error {
+	i := slices.IndexFunc(c.contestants, func(who contestant) bool { return who.label == kindRookery && who.kind == kindRookery })
+	if i < 0 {
+		return nil
+	}
+	var profiled *profile.Profile
+	var problem error
+	var wg sync.WaitGroup
+	who := c.contestants[i]
+	run := who.run
+	who.run = func(ctx context.Context, t *trial) (*Result, error) {
+		address := t.server.http
+		t.Measuring = func(d time.Duration) {
+			wg.Go(func() { profiled, problem = cpuProfile(ctx, address, d) })
+		}
+		defer wg.Wait() // before the server is stopped
+		return run(ctx, t)
+	}
+	b.env = append(b.env, "ROOKERY_HTTP_PPROF=true")
+	if _, err := hold(ctx, o, k, b, who); err != nil {
+		return err
+	}
+	if problem != nil || profiled == nil { // a contest that has no measured part of any length
+		return problem
+	}
+	root, err := flamesOf(profiled)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(k.Flames, c.name+".svg"), func(w io.Writer) error { return root.writeSVG(w, c.name+": "+c.about) })
 }
 
 // hold runs one contestant on a server of its own.
@@ -206,25 +250,70 @@ func (c *Comparison) WriteTable(w io.Writer) error {
 	return err
 }
 
+// The lines of a Markdown file between which WriteMarkdown writes.
+const (
+	markdownBegin = "<!-- measured: begin -->"
+	markdownEnd   = "<!-- measured: end -->"
+)
+
+// WriteMarkdown replaces what stands in a Markdown file between markdownBegin and markdownEnd by the tables.
+func (c *Comparison) WriteMarkdown(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(text), markdownBegin+"\n")
+	_, after, closed := strings.Cut(rest, markdownEnd)
+	if !found || !closed {
+		return fmt.Errorf("%s has no line %q, or none %q behind it", file, markdownBegin, markdownEnd)
+	}
+	var b strings.Builder
+	_, _ = fmt.Fprintf(&b, "%s, on %s: medians of %d rounds (lowest–highest).\n\n", c.Machine, c.Started.UTC().Format(time.DateOnly), c.Rounds)
+	b.WriteString("| contest | figure | Rookery | target | all medians |\n|---|---|---|---|---|\n")
+	for _, contest := range c.Contests {
+		name := "`" + contest.Name + "`: " + contest.About
+		for _, f := range contest.Figures {
+			value, verdict, all := f.texts()
+			_, _ = fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, f.What, value, verdict, all)
+			name = ""
+		}
+	}
+	var troubles strings.Builder
+	for _, contest := range c.Contests {
+		if err := contest.writeTroubles(&troubles); err != nil {
+			return err
+		}
+	}
+	if troubles.Len() > 0 {
+		_, _ = fmt.Fprintf(&b, "\nWhat was noted in the rounds:\n\n```\n%s```\n", &troubles)
+	}
+	return os.WriteFile(file, []byte(before+markdownBegin+"\n"+b.String()+markdownEnd+after), 0o644)
+}
+
 func (f FigureResult) writeRow(w io.Writer) {
+	value, verdict, all := f.texts()
+	_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", f.What, value, verdict, all)
+}
+
+// texts returns the value, whether it meets the target, and the medians of all.
+func (f FigureResult) texts() (value, verdict, medians string) {
 	var all []string
 	for _, label := range slices.Sorted(maps.Keys(f.Medians)) {
 		if f.Medians[label] != 0 {
 			all = append(all, fmt.Sprintf("%s %s (%s–%s)", label, digits4(f.Medians[label]), digits4(f.Lowest[label]), digits4(f.Highest[label])))
 		}
 	}
-	verdict := ""
 	if f.Target != "" {
 		verdict = fmt.Sprintf("target %s: met", f.Target)
 		if !f.Met {
 			verdict = fmt.Sprintf("target %s: MISSED", f.Target)
 		}
 	}
-	value := digits4(f.Value) + " " + f.Unit
+	value = strings.TrimSpace(digits4(f.Value) + " " + f.Unit)
 	if f.Against != "" {
 		value = digits4(f.Value) + "× " + f.Against
 	}
-	_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", f.What, value, verdict, strings.Join(all, ", "))
+	return value, verdict, strings.Join(all, ", ")
 }
 
 func digits4(v float64) string {

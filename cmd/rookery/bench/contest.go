@@ -194,16 +194,62 @@ func contests() []contest {
 			}}},
 			[]figure{{what: "answered", unit: "/s", of: rate("calls"), atLeast: 5000}},
 		},
+		{
+			"grow-members", "bursts of 16, 200 B, QoS 0, to 1,000 members and to others",
+			growth(fanout(0, 1000, 16), load{"10 members", fanout(0, 10, 16)}, load{"100 members", fanout(0, 100, 16)}, load{"10,000 members", fanout(0, 10_000, 16)}),
+			[]figure{cpu("", 0), {what: "deliveries", unit: "/s", of: rate("delivered")}},
+		},
+		{
+			"grow-groups", "50 groups of 20 members, QoS 0, one message at a time in each, and other numbers of groups",
+			growth(manyGroups(50), load{"1 group", manyGroups(1)}, load{"10 groups", manyGroups(10)}, load{"500 groups", manyGroups(500)}),
+			[]figure{cpu("", 0), {what: "deliveries", unit: "/s", of: rate("delivered")}},
+		},
+		{
+			"grow-size", "bursts of 16 to 1,000 members, QoS 0, of 200 B and of other sizes",
+			growth(fanout(0, 1000, 16), load{"2,000 B", sized(fanout(0, 1000, 16), 2000)}, load{"8,000 B", sized(fanout(0, 1000, 16), 8000)}),
+			[]figure{cpu("", 0), {what: "deliveries", unit: "/s", of: rate("delivered")}},
+		},
+		{
+			"grow-connections", "10,000 idle connections and other numbers",
+			[]contestant{idleOf(kindRookery, kindRookery, 10_000), idleOf("1,000 connections", kindRookery, 1000), idleOf("5,000 connections", kindRookery, 5000)},
+			[]figure{{what: "memory per connection", unit: "bytes", of: found(bytesPerConnection)}},
+		},
 	}
+}
+
+// A load is one of several that a server is put under.
+type load struct {
+	label   string
+	traffic Traffic
+}
+
+// growth makes contestants of Rookery alone, under base and under other loads.
+func growth(base Traffic, others ...load) []contestant {
+	all := []contestant{trafficAs(kindRookery, kindRookery, base)}
+	for _, o := range others {
+		all = append(all, trafficAs(o.label, kindRookery, o.traffic))
+	}
+	return all
+}
+
+func manyGroups(n int) Traffic {
+	return Traffic{Scenario: "groups", Groups: n, Members: 20, Senders: 1, QoS: 0, Size: 200, Outstanding: 1}
+}
+
+func sized(t Traffic, size int) Traffic {
+	t.Size = size
+	return t
 }
 
 func ackedOrCommitted(r *Result) float64 { return r.Rates["acknowledged"] + r.Rates["commits"] }
 
 func ackOrFsync(r *Result) float64 { return p50("acknowledgement")(r) + p50("fsync")(r) }
 
-func idleAs(kind string) contestant {
-	return contestant{label: kind, kind: kind, run: func(ctx context.Context, tr *trial) (*Result, error) {
-		return RunConnect(ctx, tr.Options, Connect{Scenario: "idle", Connections: 10_000, Hold: true, Settle: 3 * time.Second})
+func idleAs(kind string) contestant { return idleOf(kind, kind, 10_000) }
+
+func idleOf(label, kind string, connections int) contestant {
+	return contestant{label: label, kind: kind, run: func(ctx context.Context, tr *trial) (*Result, error) {
+		return RunConnect(ctx, tr.Options, Connect{Scenario: "idle", Connections: connections, Hold: true, Settle: 3 * time.Second})
 	}}
 }
 

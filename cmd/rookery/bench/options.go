@@ -35,6 +35,9 @@ type Options struct {
 	// LostAfter is how long a closed loop waits for a message before it goes on without it; zero means 5 s.
 	LostAfter time.Duration
 
+	// Measuring is called when the measured part begins, with its length; nil for nobody.
+	Measuring func(time.Duration)
+
 	// Progress gets a line that is written over every second; nil for none.
 	Progress io.Writer
 }

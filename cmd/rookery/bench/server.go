@@ -47,6 +47,7 @@ type binaries struct {
 	rookery   string
 	self      string
 	mosquitto string
+	env       []string // for Rookery, beside that of this process
 }
 
 // readyTimeout bounds the wait for a server to listen.
@@ -75,7 +76,7 @@ func (s *server) start(ctx context.Context, b binaries, mqtt, http string) error
 	case kindRookery:
 		s.cmd = exec.CommandContext(ctx, b.rookery, "serve", "--data-dir", s.data(), "--mqtt-addr", mqtt,
 			"--ws-addr", "127.0.0.1:0", "--http-addr", http, "--ready-file", ready)
-		s.cmd.Env = append(os.Environ(), "ROOKERY_FLOW_MESSAGES_PER_SECOND=0")
+		s.cmd.Env = append(append(os.Environ(), "ROOKERY_FLOW_MESSAGES_PER_SECOND=0"), b.env...)
 	case kindMochi:
 		s.cmd = exec.CommandContext(ctx, b.self, "bench", "mochi-server", "--addr", mqtt, "--ready-file", ready)
 	case kindMosquitto:

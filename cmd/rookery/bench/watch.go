@@ -39,6 +39,9 @@ func (s *stage) watch(ctx context.Context, w window) (measurement, error) {
 	if err := s.showUntil(ctx, w.from, w); err != nil {
 		return m, err
 	}
+	if s.Measuring != nil {
+		s.Measuring(time.Duration(w.to - w.from))
+	}
 	from := s.now()
 	counts := s.tally()
 	before, err := s.read()
