@@ -50,7 +50,7 @@ func codesOf(service string) codes {
 	case accountService:
 		return codes{codeAccountParameter, CodeAccountNoString, codeAccountInternal, codeAccountNoAdmin}
 	case openimService:
-		return codes{90001, 90003, 90994, 90009}
+		return codes{90001, 90003, 90992, 90009}
 	case profileService:
 		return codes{40001, CodeAccountNoString, 40006, 40004}
 	case contactService:
