@@ -133,7 +133,7 @@ func TestAPNsDeadSince(t *testing.T) {
 
 // TestAPNsWarmUp: a new connection carries one push until it has been answered.
 func TestAPNsWarmUp(t *testing.T) {
-	p, fake := newAPNsRig(t, pushtest.Options{Latency: 30 * time.Millisecond}, func(c *APNsConfig, _ *pushtest.APNs) { c.Connections = 1 })
+	p, fake := newAPNsRig(t, pushtest.Options{Latency: 300 * time.Millisecond}, func(c *APNsConfig, _ *pushtest.APNs) { c.Connections = 1 })
 	tokens := make([]string, 200)
 	for i := range tokens {
 		tokens[i] = "ok-" + strconv.Itoa(i)
