@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -481,13 +482,14 @@ func (e *fault) appendConnack(b []byte) []byte {
 	case 4:
 		return append(b, typeConnack<<4, 2, 0, returnCode(e.code))
 	case 5:
-		n := 3 + len(e.reason)
+		reason := strconv.Itoa(codeBadLogin) + " " + e.reason // as every refusal of a login
+		n := 3 + len(reason)
 		b = append(b, typeConnack<<4)
 		b = appendLength(b, 2+lengthOf(n)+n)
 		b = append(b, 0, e.code)
 		b = appendLength(b, n)
 		b = append(b, propReason)
-		return appendString(b, e.reason)
+		return appendString(b, reason)
 	}
 	return b
 }

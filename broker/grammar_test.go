@@ -193,7 +193,7 @@ func TestForbiddenConnects(t *testing.T) {
 				return
 			}
 			cl.version = 5
-			if ack := cl.want(packets.Connack); ack.ReasonCode != c.code || ack.SessionPresent || ack.Properties.ReasonString == "" {
+			if ack := cl.want(packets.Connack); ack.ReasonCode != c.code || ack.SessionPresent || !strings.HasPrefix(ack.Properties.ReasonString, "70402 ") {
 				t.Errorf("CONNACK 0x%02X %q, want 0x%02X", ack.ReasonCode, ack.Properties.ReasonString, c.code)
 			}
 			cl.wantEnd()
