@@ -41,4 +41,10 @@
 // nothing to the other messages of that hour. A log's generation is drawn when its first
 // message is written; index entries of another generation were left by a log that was
 // dropped, and mean nothing.
+//
+// # Memory
+//
+// Heads of logs are remembered (groups), and what all members of a group read when they log in:
+// its records, decoded, and its last message (shared). Both are bounded, and a write changes or
+// forgets what it makes stale before it is answered.
 package pebble
