@@ -16,11 +16,12 @@ import (
 
 // A Caller is who makes a request.
 type Caller struct {
-	Account  group.Account
-	Device   string // the client identifier
-	Platform string
-	IP       string
-	Expires  time.Time // of the UserSig that it has logged in with
+	Account   group.Account
+	Device    string // the client identifier
+	Platform  string
+	IP        string
+	Expires   time.Time // of the UserSig that it has logged in with
+	MaxPacket int       // the client's Maximum Packet Size; 0: none
 }
 
 // An RPC answers one request: it returns the JSON object of the reply, whatever went wrong; the
@@ -60,7 +61,7 @@ func (s *session) request(p *publication, command string, pk *packets.Packet) er
 		return nil
 	}
 	s.acknowledge(p, &hooks.Outcome{})
-	caller := Caller{Account: s.account(), Device: s.device, Platform: s.platform, IP: s.ip, Expires: s.expires}
+	caller := Caller{Account: s.account(), Device: s.device, Platform: s.platform, IP: s.ip, Expires: s.expires, MaxPacket: s.conn.maxPacket}
 	b.running.Go(func() {
 		defer s.rpc.Add(-1)
 		ctx, cancel := context.WithTimeout(b.ctx, b.cfg.RPCTimeout)

@@ -35,7 +35,10 @@ const (
 	// their records and last messages are read at once, in a handful of round trips.
 	maxSyncPage = 500
 	// maxSyncBytes bounds the last messages in a page; one that would be longer ends early.
-	maxSyncBytes = 512 << 10
+	maxSyncBytes = 384 << 10
+	// syncItemBytes is the most that a syncItem takes without its texts, messages and changes, and
+	// the rest of the reply.
+	syncItemBytes = 400
 )
 
 type syncRequest struct {
@@ -154,6 +157,12 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 		}
 	}
 	room := maxSyncBytes
+	if call.MaxReply > 0 {
+		room = min(room, call.MaxReply-2*syncItemBytes)
+	}
+	for _, ev := range resp.Events {
+		room -= len(ev)
+	}
 	for i, t := range talks {
 		item := syncItem{
 			GroupID: t.group.ID, Type: e.typeName(t.group.Type), Name: t.group.Name, Next: t.head.Tail + 1, Read: t.read, Unread: t.unread,
@@ -169,7 +178,7 @@ func (e *env) sync(ctx context.Context, call *Call, r *syncRequest) (*syncRespon
 				item.Changes, item.Lost = t.missed(c, call.Caller, since, now)
 			}
 		}
-		size := len(item.Last) + 256
+		size := len(item.Last) + len(item.GroupID) + len(item.Name) + syncItemBytes
 		for _, c := range item.Changes {
 			size += len(c)
 		}

@@ -214,6 +214,39 @@ func TestSyncPages(t *testing.T) {
 	}
 }
 
+// TestSyncFits asks with a small Maximum Packet Size: the pages are shorter.
+func TestSyncFits(t *testing.T) {
+	const groups, most = 30, 4096
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob")
+	for i := range groups {
+		id := fmt.Sprintf("g%02d", i)
+		w.make(t, group.Public, id, "bob", "alice")
+		w.say(t, "bob", id, "hello", "")
+	}
+	seen := map[string]bool{}
+	for cursor, pages := "", 0; cursor != "" || pages == 0; pages++ {
+		raw := w.table.RPC(t.Context(), &command.Call{Caller: "alice", MaxReply: most}, "sync", fmt.Appendf(nil, `{"Cursor":%q}`, cursor))
+		if len(raw) > most {
+			t.Fatalf("a page of %d bytes; want at most %d", len(raw), most)
+		}
+		var page struct {
+			Groups []syncGroup
+			Cursor string
+		}
+		if err := json.Unmarshal(raw, &page); err != nil || len(page.Groups) == 0 && page.Cursor != "" {
+			t.Fatalf("page %s, %v", raw, err)
+		}
+		for _, g := range page.Groups {
+			seen[g.GroupID] = true
+		}
+		cursor = page.Cursor
+	}
+	if len(seen) != groups {
+		t.Errorf("%d groups, want %d", len(seen), groups)
+	}
+}
+
 // TestSyncShows checks what sync and recent contacts show of groups that their reader left,
 // joined late, or cut down.
 func TestSyncShows(t *testing.T) {

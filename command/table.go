@@ -24,6 +24,9 @@ type Call struct {
 	// SigExpires is when the UserSig expires that the caller has logged in with, in Unix
 	// seconds; 0: unknown.
 	SigExpires int64
+	// MaxReply is the largest reply that the caller takes, in bytes; 0: any. A reply that comes in
+	// pages keeps to it where it can.
+	MaxReply int
 	// BaseURL is the server's root as the caller wrote it, https://host:port; empty if there is
 	// none. Addresses in answers start with it.
 	BaseURL string

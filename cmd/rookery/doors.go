@@ -136,7 +136,7 @@ func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 
 // rpc answers a request over MQTT from the command table.
 func (n *node) rpc(ctx context.Context, c broker.Caller, name string, body []byte) []byte {
-	call := &command.Call{Caller: c.Account, Admin: n.commands.IsAdmin(c.Account), IP: c.IP, Platform: c.Platform, Device: c.Device}
+	call := &command.Call{Caller: c.Account, Admin: n.commands.IsAdmin(c.Account), IP: c.IP, Platform: c.Platform, Device: c.Device, MaxReply: c.MaxPacket}
 	if !c.Expires.IsZero() {
 		call.SigExpires = c.Expires.Unix()
 	}
