@@ -34,7 +34,7 @@ func TestRPC(t *testing.T) {
 			if pk.TopicName != "users/al%20ice/rpc" || pk.FixedHeader.Qos != 1 {
 				t.Errorf("reply on %s at QoS %d", pk.TopicName, pk.FixedHeader.Qos)
 			}
-			if e := decodeEvent(t, pk.Payload); e.Command != "sync" || string(e.RequestID) != `"7"` || e.ErrorInfo != "{al ice phone IoT 127.0.0.1 0001-01-01 00:00:00 +0000 UTC}" {
+			if e := decodeEvent(t, pk.Payload); e.Command != "sync" || string(e.RequestID) != `"7"` || e.ErrorInfo != "{al ice phone IoT 127.0.0.1 0001-01-01 00:00:00 +0000 UTC 0}" {
 				t.Errorf("reply %s", pk.Payload)
 			}
 			other.ping() // the reply is the requesting connection's alone
