@@ -179,6 +179,48 @@ func TestMissedChanges(t *testing.T) {
 	r.mu.Unlock()
 }
 
+// TestLiveRoom loses its connection while it is in two live rooms, of which it is taken out of one
+// meanwhile: it is still in the other, in which nothing is unread.
+func TestLiveRoom(t *testing.T) {
+	n := start(t)
+	ctx := t.Context()
+	call(t, n, "im_open_login_svc/account_import", object{"UserID": "alice"})
+	for _, id := range []string{"stays", "bans"} {
+		call(t, n, "group_open_http_svc/create_group", object{"Type": "AVChatRoom", "GroupId": id, "Name": id, "Owner_Account": "alice"})
+	}
+	p := newProxy(t, n.MQTT)
+	bob, r := dial(t, client.Config{Server: "mqtt://" + p.addr, Account: "bob", BackoffMin: time.Millisecond})
+	for _, id := range []group.ID{"stays", "bans"} {
+		if in, err := bob.Join(ctx, id, ""); err != nil || !in {
+			t.Fatalf("Join = %v, %v", in, err)
+		}
+	}
+	alice, _ := dial(t, client.Config{Server: "mqtt://" + n.MQTT, Account: "alice"})
+	say := func(text string) {
+		t.Helper()
+		send(t, alice, "stays", text)
+		r.until(t, text, func() bool { return len(r.shown) > 0 && r.shown[len(r.shown)-1].Text() == text })
+	}
+	say("before")
+	p.freeze()
+	p.cut()
+	r.until(t, "Disconnected", func() bool { return len(eventsOf[client.Disconnected](r)) > 0 })
+	call(t, n, "group_open_http_svc/ban_group_member", object{"GroupId": "bans", "Members_Account": []string{"bob"}, "Duration": 100})
+	p.unfreeze()
+	r.until(t, "OnRefresh", func() bool { return r.refresh >= 2 })
+	if conv, ok := bob.Conversation("stays"); !ok || conv.Name != "stays" {
+		t.Errorf("the room is not there after the connection was lost: %+v", conv)
+	}
+	if conv, ok := bob.Conversation("bans"); ok {
+		t.Errorf("the room from which bob is banned is there: %+v", conv)
+	}
+	say("after")
+	say("again")
+	if conv, _ := bob.Conversation("stays"); conv.Unread != 0 || conv.Type != "AVChatRoom" {
+		t.Errorf("the room: %+v; want nothing unread", conv)
+	}
+}
+
 // TestUnread sends what counts and what does not, and reads on two devices and by REST, at random:
 // both devices always have the number that the server counts.
 func TestUnread(t *testing.T) {

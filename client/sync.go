@@ -99,7 +99,9 @@ func (e *engine) synchronise(ctx context.Context, l *link) error {
 	if err := e.inbox(ctx, all.Events); err != nil {
 		return err
 	}
-	e.forgetOthers(ctx, groups)
+	if err := e.forgetOthers(ctx, l, groups); err != nil {
+		return err
+	}
 	fresh := make(map[group.ID]*syncGroup)
 	for i := range groups {
 		if g := &groups[i]; e.learn(ctx, g) {
@@ -292,16 +294,33 @@ func (e *engine) recent(ctx context.Context, l *link) ([]Message, error) {
 }
 
 // forgetOthers drops the groups that the account is not in any more.
-func (e *engine) forgetOthers(ctx context.Context, groups []syncGroup) {
+func (e *engine) forgetOthers(ctx context.Context, l *link, groups []syncGroup) error {
 	in := make(map[group.ID]bool, len(groups))
 	for i := range groups {
 		in[groups[i].GroupID] = true
 	}
 	for _, v := range e.Conversations() {
-		if !in[v.Group] {
+		still := in[v.Group]
+		if t, ok := group.ParseType(v.Type); !still && ok && t == group.AVChatRoom { // not listed, but we may be in it
+			var err error
+			if still, err = e.inRoom(ctx, l, v.Group); err != nil {
+				return err
+			}
+		}
+		if !still {
 			e.forget(ctx, v.Group)
 		}
 	}
+	return nil
+}
+
+// inRoom asks whether the account is still in a live room: for a while without a connection it is.
+func (e *engine) inRoom(ctx context.Context, l *link, id group.ID) (bool, error) {
+	err := e.callOver(ctx, l, "get_group_self_member_info", groupJSON{id}, nil)
+	if refusedBy(err, group.CodeNotPermitted, group.CodeNoGroup, group.CodeBadGroupID) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // learn takes over what the server says of a group. It reports whether there is no
