@@ -17,6 +17,8 @@ const (
 	lowInterval   = 100 * time.Millisecond
 	// spaceLookBytes is how much may be written without another look.
 	spaceLookBytes = 4 << 20
+	// openBytes is what Open needs besides the logs that it writes out.
+	openBytes = 1 << 20
 	// holdPause is the time between two tries of a write that met a full disk.
 	holdPause = 50 * time.Millisecond
 )

@@ -35,6 +35,39 @@ func eventuallyHealthy(t *testing.T, s *Store) {
 	}
 }
 
+func TestOpenOnFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	free := func(bytes uint64) {
+		fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: bytes, TotalBytes: 1 << 40})
+	}
+	free(1 << 30)
+	s, err := Open(Config{Dir: "db", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := storagetest.Key("g")
+	if err := s.Append(t.Context(), storagetest.NewBatch(key, 0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What fits beside the logs would not fit with them.
+	for _, bytes := range []uint64{0, openBytes} {
+		free(bytes)
+		if s, err := Open(Config{Dir: "db", FS: fs}); !errors.Is(err, storage.ErrReadOnly) {
+			if err == nil {
+				err = s.Close()
+			}
+			t.Fatalf("Open with %d bytes free = %v; want ErrReadOnly", bytes, err)
+		}
+	}
+	free(1 << 30)
+	if n := length(t, openTemp(t, Config{Dir: "db", FS: fs}), key); n != 1 {
+		t.Errorf("%d messages when there is space again; want 1", n)
+	}
+}
+
 func TestReserve(t *testing.T) {
 	fs := vfs.NewMem()
 	free := func(bytes uint64) {

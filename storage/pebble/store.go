@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,12 +85,43 @@ func (s *Store) openDB() error {
 		return fmt.Errorf("the folder is in use by another process: %w", err)
 	}
 	s.lock = lock
+	if err := s.roomToOpen(); err != nil {
+		return errors.Join(err, lock.Close())
+	}
 	err = guard(func() (err error) {
 		s.db, err = pebble.Open(s.cfg.Dir, s.options())
 		return err
 	})
 	if err != nil {
 		return errors.Join(err, lock.Close())
+	}
+	return nil
+}
+
+// roomToOpen returns an error if the disk is too full to open the store: Pebble writes its logs
+// out as tables then, and where these do not fit it tries again without end.
+func (s *Store) roomToOpen() error {
+	usage, err := s.cfg.FS.GetDiskUsage(s.cfg.Dir)
+	if err != nil {
+		return nil //nolint:nilerr // a file system that cannot tell is taken to have room
+	}
+	names, err := s.cfg.FS.List(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	needed := int64(openBytes)
+	for _, name := range names {
+		if filepath.Ext(name) != ".log" {
+			continue
+		}
+		info, err := s.cfg.FS.Stat(s.cfg.FS.PathJoin(s.cfg.Dir, name))
+		if err != nil {
+			return err
+		}
+		needed += info.Size()
+	}
+	if usage.AvailBytes < uint64(needed) {
+		return fmt.Errorf("%w: the disk has %d bytes free, %d are needed to start", storage.ErrReadOnly, usage.AvailBytes, needed)
 	}
 	return nil
 }
