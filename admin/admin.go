@@ -144,8 +144,10 @@ func (s *Server) routes() *gin.Engine {
 	r.POST("/v4/:service/:command", s.call)
 	r.OPTIONS("/v4/*path", preflight)
 	r.NoRoute(s.noRoute)
-	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
-	r.GET("/readyz", s.ready)
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // monitors ask by HEAD, too
+		r.Handle(method, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+		r.Handle(method, "/readyz", s.ready)
+	}
 	r.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
 	r.GET("/docs", func(c *gin.Context) { c.Data(http.StatusOK, "text/html; charset=utf-8", s.page) })
 	if s.back.Exports != nil {

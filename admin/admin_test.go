@@ -258,6 +258,13 @@ func TestNeighbours(t *testing.T) {
 	if code, _ := get("/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz = %d", code)
 	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodHead, path, nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("HEAD %s = %d; want 200", path, w.Code)
+		}
+	}
 	for path, want := range map[string]string{"/openapi.json": `"/v4/group_open_http_svc/create_group"`, "/docs": "<h1>Rookery REST API</h1>"} {
 		if code, body := get(path); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s = %d %.200s", path, code, body)
