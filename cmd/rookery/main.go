@@ -48,7 +48,25 @@ func newRoot() *cobra.Command {
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.AddCommand(newServe(), newUserSig(), newBench(), newMigrate(), newExport(), newImport(), newVersion(), newOutbox(), newPush())
+	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() {
+			refuseOthers(cmd)
+		}
+	}
 	return root
+}
+
+// refuseOthers makes what is no subcommand of group an error, as it is for the root; Cobra would
+// show the help and succeed.
+func refuseOthers(group *cobra.Command) {
+	group.DisableFlagsInUseLine = true
+	group.Args = cobra.ArbitraryArgs
+	group.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
 }
 
 // oneLine joins the lines of err, which has several where errors were joined.

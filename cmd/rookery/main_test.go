@@ -17,6 +17,10 @@ func TestRun(t *testing.T) {
 		"help":            {nil, 0, `(?s)Usage:.*version`, `^$`},
 		"version":         {[]string{"version"}, 0, `^rookery \S+ go\S+ \w+/\w+\n$`, `^$`},
 		"unknown command": {[]string{"fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*\n$`},
+		"unknown bench":   {[]string{"bench", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery bench"\n$`},
+		"unknown outbox":  {[]string{"outbox", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery outbox"\n$`},
+		"unknown push":    {[]string{"push", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery push"\n$`},
+		"help of a group": {[]string{"push"}, 0, `(?s)Usage:.*test`, `^$`},
 		"unknown flag":    {[]string{"version", "--loud"}, 1, `^$`, `^rookery: [^\n]*--loud[^\n]*\n$`},
 		"extra argument":  {[]string{"version", "now"}, 1, `^$`, `^rookery: [^\n]*"now"[^\n]*\n$`},
 	} {
