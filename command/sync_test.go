@@ -587,7 +587,7 @@ func TestSendingCostsTheSame(t *testing.T) {
 		w.people(t, "alice")
 		w.make(t, group.Community, id, "alice")
 		for from := 1; from < members; {
-			to := min(members, from+10_000)
+			to := min(members, from+2000) // in one change
 			err := w.pipeline.Update(t.Context(), group.ID(id), func(tx *hooks.Tx) error {
 				for ; from < to; from++ {
 					if err := tx.PutMember(&group.Member{Account: group.Account(fmt.Sprintf("u%d", from)), Role: group.OrdinaryMember}); err != nil {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/event"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/rookery-im/rookery/command"
 	"github.com/rookery-im/rookery/group"
@@ -26,7 +26,8 @@ func joinMany(t *testing.T, store storage.Store, groups, messages int) {
 	t.Helper()
 	now := time.Now().Unix()
 	var muts, joined []storage.Mutation
-	var appends sync.WaitGroup
+	appends, ctx := errgroup.WithContext(t.Context())
+	appends.SetLimit(16) // what the test server gets done in time, beside whatever else runs
 	for i := range groups {
 		g := &group.Group{ID: group.ID(fmt.Sprintf("g%03d", i)), Incarnation: 1, Type: group.Public, Name: "n", Owner: "bob", MemberCount: 2, CreateTime: now}
 		m := &group.Member{Account: "alice", JoinTime: now, Role: group.OrdinaryMember}
@@ -45,13 +46,11 @@ func joinMany(t *testing.T, store storage.Store, groups, messages int) {
 		if i%10 == 0 {
 			b.Messages[messages-1].Flags = group.NoLastMsg
 		}
-		appends.Go(func() {
-			if err := store.Append(t.Context(), b); err != nil {
-				t.Errorf("Append to %s = %v", g.ID, err)
-			}
-		})
+		appends.Go(func() error { return store.Append(ctx, b) })
 	}
-	appends.Wait()
+	if err := appends.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	for _, some := range [][]storage.Mutation{muts, joined} {
 		if err := store.Apply(t.Context(), some...); err != nil {
 			t.Fatal(err)
