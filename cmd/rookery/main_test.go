@@ -20,6 +20,7 @@ func TestRun(t *testing.T) {
 		"unknown bench":   {[]string{"bench", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery bench"\n$`},
 		"unknown outbox":  {[]string{"outbox", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery outbox"\n$`},
 		"unknown push":    {[]string{"push", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery push"\n$`},
+		"import nothing":  {[]string{"import", "--group", "g"}, 1, `^$`, `^rookery: one FILE [^\n]*\n$`},
 		"help of a group": {[]string{"push"}, 0, `(?s)Usage:.*test`, `^$`},
 		"unknown flag":    {[]string{"version", "--loud"}, 1, `^$`, `^rookery: [^\n]*--loud[^\n]*\n$`},
 		"extra argument":  {[]string{"version", "now"}, 1, `^$`, `^rookery: [^\n]*"now"[^\n]*\n$`},

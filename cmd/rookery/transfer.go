@@ -323,7 +323,12 @@ The group must exist (import_group), its newest message must not be newer than t
 first, and nobody may send to it meanwhile. The messages are numbered anew. Where the import
 began is kept in FILE.import; stopped in the middle, the same command goes on where it was,
 and no message is added twice.`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("one FILE to import is needed, not %d", len(args))
+			}
+			return nil
+		},
 	}
 	connect := restFlags(cmd)
 	id := cmd.Flags().String("group", "", "GroupId")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -65,6 +66,18 @@ func TestOpenOnFullDisk(t *testing.T) {
 	free(1 << 30)
 	if n := length(t, openTemp(t, Config{Dir: "db", FS: fs}), key); n != 1 {
 		t.Errorf("%d messages when there is space again; want 1", n)
+	}
+}
+
+func TestNewStoreBelowReserve(t *testing.T) {
+	fs := vfs.NewMem()
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 50 << 20, TotalBytes: 1 << 40})
+	s, err := Open(Config{Dir: "db", FS: fs, ReserveBytes: 100 << 20})
+	if err == nil {
+		err = s.Close()
+	}
+	if !errors.Is(err, storage.ErrReadOnly) || !strings.Contains(err.Error(), "storage.free_space_reserve") {
+		t.Errorf("Open = %v; want ErrReadOnly and the key that bounds it", err)
 	}
 }
 

@@ -68,6 +68,9 @@ func Open(cfg Config) (*Store, error) {
 	s.space.open()
 	s.stats.attach(s.db, s.space, &s.shared)
 	if err := storage.CheckSchema(context.Background(), s); err != nil {
+		if errors.Is(err, storage.ErrReadOnly) { // a new store, whose schema is its first record
+			err = fmt.Errorf("open %s: %w: less is free than storage.free_space_reserve, %d bytes", cfg.Dir, err, cfg.ReserveBytes)
+		}
 		return nil, errors.Join(err, s.Close())
 	}
 	if cfg.Sync == SyncInterval {
