@@ -63,6 +63,7 @@ func TestLeasesOnMongoDB(t *testing.T) {
 	dying.mu.Unlock()
 	round("b alone ")
 	waitFor(t, func() bool { return len(a.texts())+len(b.texts()) >= 2*groups })
+	waitFor(t, func() bool { return w.d.queued.Load() == 0 }) // what b sent is recorded, and the jobs are counted again
 	stopA()
 	stopB()
 	if n := heldBy(first); n != partitions {
