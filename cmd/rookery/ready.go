@@ -80,7 +80,8 @@ func (g *greeting) hello(b *strings.Builder) {
   rest im_open_login_svc/account_import '{"UserID":"alice"}'
   rest im_open_login_svc/account_import '{"UserID":"bob"}'
   rest group_open_http_svc/create_group '{"GroupId":"hello","Type":"Public","Name":"Hello","MemberList":[{"Member_Account":"alice"},{"Member_Account":"bob"}]}'
-  mosquitto_sub %s -u bob -P "$(sig bob)" -t groups/hello & sleep 1
+  mosquitto_sub %s -u bob -P "$(sig bob)" -t groups/hello &
+  sleep 1
   mosquitto_pub %s -u alice -P "$(sig alice)" -t groups/hello -q 1 -m 'hello, bob'
 `, g.userSig(), rest, g.cfg.App.SDKAppID, g.cfg.App.Admins[0], admin, client, client)
 }
