@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/rookery-im/rookery/group"
 	"github.com/rookery-im/rookery/hooks"
 	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/storage/storagetest"
 )
 
 type answer struct {
@@ -436,5 +438,24 @@ func TestPortraitSetCallback(t *testing.T) {
 	}
 	if s, err := storage.Settings.Find(t.Context(), w.store, "told"); err != nil || s == nil {
 		t.Errorf("what tells the app was not written: %v, %v", s, err)
+	}
+}
+
+// full is a store on a disk that is nearly full.
+type full struct{ *storagetest.Memory }
+
+func (full) Apply(context.Context, ...storage.Mutation) error { return storage.ErrReadOnly }
+
+// TestReadOnlyStore checks that a caller is told that nothing was changed, and not that the outcome is unknown.
+func TestReadOnlyStore(t *testing.T) {
+	store := full{storagetest.NewMemory()}
+	log := slog.New(slog.DiscardHandler)
+	admins := []group.Account{"administrator"}
+	pipeline := hooks.New(store, hooks.Config{Admins: admins}, log)
+	table := command.New(command.Env{Store: store, Pipeline: pipeline, Log: log}, command.Config{Admins: admins})
+	got := string(table.Call(t.Context(), &command.Call{Caller: "administrator", Admin: true}, "im_open_login_svc", "account_import", []byte(`{"UserID":"alice"}`)))
+	want := `{"ActionStatus":"FAIL","ErrorCode":70500,"ErrorInfo":"the store takes no writes now, nothing was changed: try again later"}`
+	if got != want {
+		t.Errorf("account_import = %s, want %s", got, want)
 	}
 }

@@ -85,8 +85,9 @@ func (t *Table) refusal(c *Command, call *Call, groupID string, err error) *grou
 	switch {
 	case errors.Is(err, hooks.ErrOverloaded):
 		level, info = slog.LevelWarn, "overloaded, try again"
-	case hooks.Retry(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
-		errors.Is(err, storage.ErrReadOnly), errors.Is(err, storage.ErrUnavailable):
+	case errors.Is(err, storage.ErrReadOnly):
+		level, info = slog.LevelWarn, "the store takes no writes now, nothing was changed: try again later"
+	case hooks.Retry(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, storage.ErrUnavailable):
 		level, info = slog.LevelWarn, "the outcome is unknown, try again"
 	}
 	t.env.log.Log(context.Background(), level, "command failed", "command", c.Path(), "account", string(call.Caller), "group", groupID, "err", err)
