@@ -41,13 +41,16 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rookery",
 		Short: "Group messages over MQTT: numbered, durable, fanned out",
+		// --version prints what the subcommand does.
+		Version: versionLine(),
 		// run prints the error, and a screenful of usage would hide it.
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newUserSig(), newBench(), newMigrate(), newExport(), newImport(), newVersion(), newOutbox(), newPush())
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.AddCommand(newServe(), newUserSig(), newBench(), newMigrate(), newExport(), newImport(), newVersion(), newOutbox(), newPush(), newDoctor())
 	for _, cmd := range root.Commands() {
 		if cmd.HasSubCommands() {
 			refuseOthers(cmd)

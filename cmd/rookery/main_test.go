@@ -16,6 +16,7 @@ func TestRun(t *testing.T) {
 	}{
 		"help":            {nil, 0, `(?s)Usage:.*version`, `^$`},
 		"version":         {[]string{"version"}, 0, `^rookery \S+ go\S+ \w+/\w+\n$`, `^$`},
+		"version as flag": {[]string{"--version"}, 0, `^rookery \S+ go\S+ \w+/\w+\n$`, `^$`},
 		"unknown command": {[]string{"fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*\n$`},
 		"unknown bench":   {[]string{"bench", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery bench"\n$`},
 		"unknown outbox":  {[]string{"outbox", "fly"}, 1, `^$`, `^rookery: [^\n]*"fly"[^\n]*"rookery outbox"\n$`},

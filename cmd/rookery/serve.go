@@ -39,6 +39,9 @@ func serve(cmd *cobra.Command, flags configFlags, readyFile string) (err error) 
 	}
 	log := newLogger(cfg.Log, cmd.ErrOrStderr())
 	if readyFile != "" {
+		if info, err := os.Stat(readyFile); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("ready file: %s is there and is no file", readyFile)
+		}
 		// One that an earlier run left would tell its reader about that run.
 		if err := os.Remove(readyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("ready file: %w", err)

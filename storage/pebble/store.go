@@ -48,6 +48,9 @@ var (
 // A failure is why the store stopped for good.
 type failure struct{ err error }
 
+// ErrInUse says that another process has the store open.
+var ErrInUse = errors.New("the folder is in use by another process")
+
 // Open opens the store in cfg.Dir, which it makes if it has to, and refuses the data of a newer
 // Rookery. A folder that another process has open is an error.
 func Open(cfg Config) (*Store, error) {
@@ -85,7 +88,7 @@ func (s *Store) openDB() error {
 	}
 	lock, err := pebble.LockDirectory(s.cfg.Dir, s.cfg.FS)
 	if err != nil {
-		return fmt.Errorf("the folder is in use by another process: %w", err)
+		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}
 	s.lock = lock
 	if err := s.roomToOpen(); err != nil {
