@@ -245,8 +245,9 @@ type writer struct {
 	key  group.Key
 	name byte
 
-	n     int
-	acked map[group.MsgID]group.Seq
+	n        int
+	acked    map[group.MsgID]group.Seq
+	appended func() // called after each success; nil: nobody is told
 }
 
 func (w *writer) next(tail group.Seq) *storage.Batch {
@@ -273,6 +274,9 @@ func (w *writer) run(ctx context.Context, until <-chan struct{}) error {
 		if err == nil {
 			for _, m := range b.Messages {
 				w.acked[m.ID] = m.Seq
+			}
+			if w.appended != nil {
+				w.appended()
 			}
 			tail = b.Messages[len(b.Messages)-1].Seq
 			continue

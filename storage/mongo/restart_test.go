@@ -28,16 +28,36 @@ func TestServerKilled(t *testing.T) {
 	errs := make(chan error, writers)
 	var wg sync.WaitGroup
 	ws := make([]*writer, writers)
+	appended := make(chan struct{}, 1)
+	var begun sync.WaitGroup
 	for i := range ws {
 		key := group.Key{ID: group.ID(fmt.Sprintf("g%d", i)), Incarnation: 1}
-		ws[i] = &writer{s: s, key: key, name: byte(i), acked: make(map[group.MsgID]group.Seq)}
+		begun.Add(1)
+		begin := sync.OnceFunc(begun.Done)
+		ws[i] = &writer{s: s, key: key, name: byte(i), acked: make(map[group.MsgID]group.Seq), appended: func() {
+			begin()
+			select {
+			case appended <- struct{}{}:
+			default:
+			}
+		}}
 		wg.Go(func() { errs <- ws[i].run(t.Context(), until) })
 	}
 	for range kills {
+		select { // a kill counts only under load
+		case <-appended:
+		case <-time.After(time.Minute):
+			t.Fatal("nothing is appended any more")
+		}
 		time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond) // where the kill hits is chance
 		server.Kill()
+		select {
+		case <-appended: // before the kill
+		default:
+		}
 		server.Restart(t)
 	}
+	begun.Wait()
 	close(until)
 	wg.Wait()
 	for range ws {
