@@ -159,6 +159,9 @@ func drawFlames(ctx context.Context, o Options, k Compare, b binaries, c contest
 		return problem
 	}
 	root, err := flamesOf(profiled)
+	if errors.Is(err, errIdle) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ func cpuProfile(ctx context.Context, address string, d time.Duration) (*profile.
 	return profile.Parse(resp.Body)
 }
 
+// errIdle says that a server did nothing while it was profiled.
+var errIdle = errors.New("the profile has no samples")
+
 // A flame is a function as called by the ones above it.
 type flame struct {
 	name    string
@@ -73,7 +76,7 @@ func flamesOf(p *profile.Profile) (*flame, error) {
 		}
 	}
 	if root.value == 0 {
-		return nil, errors.New("the profile has no samples")
+		return nil, errIdle
 	}
 	return root, nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,6 +50,9 @@ func TestFlames(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), ">a &amp; b<") || !strings.Contains(b.String(), ">broker.serve<") {
 		t.Errorf("no title, or no short name in %s", b.String())
+	}
+	if _, err := flamesOf(&profile.Profile{SampleType: p.SampleType}); !errors.Is(err, errIdle) {
+		t.Errorf("a profile without samples: %v, want errIdle", err)
 	}
 	p.SampleType[1].Type = "delay"
 	if _, err := flamesOf(p); err == nil {
