@@ -98,12 +98,16 @@ func (l *lane) push(it item) pushResult {
 // post hands in what the lane itself asked for, which is never refused. It runs the lane if
 // nobody does.
 func (l *lane) post(it item) {
-	l.mu.Lock()
-	run := l.put(it)
-	l.mu.Unlock()
-	if run {
+	if l.bring(it) {
 		l.run()
 	}
+}
+
+// bring is put for who does not hold l.mu.
+func (l *lane) bring(it item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.put(it)
 }
 
 // put appends to the inbox and reports whether it is for the caller to see to it that the lane
@@ -143,11 +147,7 @@ func (l *lane) run() {
 		if b == nil {
 			return
 		}
-		w := item{written: l.p.persist(b)}
-		l.mu.Lock()
-		run := l.put(w)
-		l.mu.Unlock()
-		if !run {
+		if !l.bring(item{written: l.p.persist(b)}) {
 			return
 		}
 	}
