@@ -144,19 +144,7 @@ func (b *Absent) rows(ctx context.Context, accounts []group.Account) ([][]storag
 
 // Run stores what it is told every second, and when ctx ends.
 func (b *Absent) Run(ctx context.Context) error {
-	tick := time.NewTicker(absentInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			b.flush(ctx)
-		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the connections that we have closed
-			defer cancel()
-			b.flush(ctx)
-			return nil
-		}
-	}
+	return flushEvery(ctx, absentInterval, b.flush)
 }
 
 // flush stores the news. What can't be stored is tried again the next time, before later news.

@@ -235,16 +235,22 @@ func (s *Stats) Committed(group.Key) {}
 
 // Run stores the counts every ten seconds, and when ctx ends.
 func (s *Stats) Run(ctx context.Context) error {
-	tick := time.NewTicker(statsInterval)
+	return flushEvery(ctx, statsInterval, s.flush)
+}
+
+// flushEvery calls flush at every interval and, for a second at most, once more when ctx ends: what
+// the last moments brought, like the end of connections that we have closed, is stored too.
+func flushEvery(ctx context.Context, interval time.Duration, flush func(context.Context)) error {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.flush(ctx)
+			flush(ctx)
 		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // the last seconds' counts
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
-			s.flush(ctx)
+			flush(ctx)
 			return nil
 		}
 	}
