@@ -82,21 +82,14 @@ func (d *doctor) dataFolder(context.Context) {
 		d.say(failed, what, err.Error())
 		return
 	}
-	at, missing := dir, ""
-	for {
-		info, err := os.Stat(at)
-		if err == nil && !info.IsDir() {
-			d.say(failed, what, at+" is no folder")
-			return
-		}
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
-			d.say(failed, what, err.Error())
-			return
-		}
-		at, missing = filepath.Dir(at), " does not exist yet and can be made"
+	at, info, err := nearest(dir)
+	if err != nil {
+		d.say(failed, what, err.Error())
+		return
+	}
+	if !info.IsDir() {
+		d.say(failed, what, at+" is no folder")
+		return
 	}
 	f, err := os.CreateTemp(at, ".doctor-*")
 	if err == nil {
@@ -106,7 +99,21 @@ func (d *doctor) dataFolder(context.Context) {
 		d.say(failed, what, err.Error())
 		return
 	}
-	d.say(fine, what, dir+cmp.Or(missing, " can be written to"))
+	if at == dir {
+		d.say(fine, what, dir+" can be written to")
+	} else {
+		d.say(fine, what, dir+" does not exist yet and can be made")
+	}
+}
+
+// nearest returns path or, if it does not exist, the first above it that does.
+func nearest(path string) (at string, info fs.FileInfo, err error) {
+	for at = path; ; at = filepath.Dir(at) {
+		info, err = os.Stat(at)
+		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
+			return at, info, err
+		}
+	}
 }
 
 func (d *doctor) secret(context.Context) {
@@ -140,12 +147,9 @@ func (d *doctor) space(context.Context) {
 	if d.cfg.Storage.Driver == "mongo" {
 		return
 	}
-	dir := d.cfg.App.DataDir
-	for {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			break
-		}
-		dir = filepath.Dir(dir)
+	dir, _, err := nearest(d.cfg.App.DataDir)
+	if err != nil {
+		return // dataFolder has said it
 	}
 	usage, err := vfs.Default.GetDiskUsage(dir)
 	if err != nil {
