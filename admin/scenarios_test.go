@@ -164,6 +164,7 @@ func TestHistory(t *testing.T) {
 	b := newBackend(t, command.Config{})
 	b.populate(t)
 	b.ok(t, gs+"create_group", `{"Type":"ChatRoom","Name":"n","GroupId":"log"}`) // stores no tips of joins
+	b.ok(t, gs+"create_group", `{"Type":"ChatRoom","Name":"n","GroupId":"silent"}`)
 	for n := range 45 {
 		b.ok(t, gs+"send_group_msg", fmt.Sprintf(`{"GroupId":"log","From_Account":"bob","Random":%d,"MsgPriority":"Low","CloudCustomData":"c","MsgBody":%s}`, n, text))
 	}
@@ -183,6 +184,15 @@ func TestHistory(t *testing.T) {
 	is(t, answer, "3", "RspMsgList", 0, "MsgPriority")
 	if _, answer = seqs(`{"GroupId":"log","ReqMsgNumber":21}`); fmt.Sprint(answer["IsFinished"]) != "0" || len(answer["RspMsgList"].([]any)) != 20 {
 		t.Errorf("21 asked for: IsFinished %v of %d", answer["IsFinished"], len(answer["RspMsgList"].([]any)))
+	}
+	// A loop that asks for more than a page holds ends where the group does.
+	for _, end := range []string{`{"GroupId":"log","ReqMsgNumber":50,"ReqMsgSeq":20}`, `{"GroupId":"log","ReqMsgNumber":50,"ReqMsgSeq":5}`, `{"GroupId":"log","ReqMsgNumber":50,"ReqMsgSeq":30,"Ascending":1}`, `{"GroupId":"silent","ReqMsgNumber":50}`} {
+		_, answer = seqs(end)
+		is(t, answer, "1", "IsFinished")
+	}
+	for _, more := range []string{`{"GroupId":"log","ReqMsgNumber":50,"ReqMsgSeq":21}`, `{"GroupId":"log","ReqMsgNumber":50,"ReqMsgSeq":25,"Ascending":1}`} {
+		_, answer = seqs(more)
+		is(t, answer, "0", "IsFinished")
 	}
 	if page, _ = seqs(`{"GroupId":"log","ReqMsgNumber":20,"ReqMsgSeq":25}`); page[0] != "25" || page[19] != "6" {
 		t.Errorf("second page %v", page)

@@ -258,6 +258,7 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 		want: min(r.Number, maxHistoryPage), withRecalled: r.WithRecalled > 0, room: e.cfg.AnswerSize - answerRoom,
 		next: top, low: max(1, top-maxHistoryScan+1),
 	}
+	first := group.Seq(1) // the lowest that the caller may see
 	if r.Ascending > 0 {
 		page.low = max(1, group.Seq(r.Seq))
 	}
@@ -267,11 +268,12 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 		if err != nil {
 			return nil, err
 		}
-		page.low = max(page.low, firstVisible(g, m))
+		first = firstVisible(g, m)
 		if view != nil {
-			page.low = max(page.low, view.ClearedTo+1)
+			first = max(first, view.ClearedTo+1)
 			page.hidden = view.Hidden
 		}
+		page.low = max(page.low, first)
 	}
 	if r.Ascending > 0 {
 		return e.historyUp(ctx, g, page, head.Tail, r.Number)
@@ -279,6 +281,7 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 	if err := page.fill(ctx, e, g); err != nil {
 		return nil, err
 	}
+	page.last = page.next < first
 	return &historyResponse{GroupID: g.ID, Finished: page.finished(r.Number), Messages: page.messages}, nil
 }
 
@@ -297,7 +300,7 @@ func (e *env) historyUp(ctx context.Context, g *group.Group, p historyPage, tail
 			p.want, cut = p.want/2, true
 			continue
 		}
-		page.cut = page.cut || cut
+		page.cut, page.last = page.cut || cut, top == tail
 		slices.Reverse(page.messages)
 		return &historyResponse{GroupID: g.ID, Finished: page.finished(asked), Messages: page.messages, Next: max(page.low, top+1)}, nil
 	}
@@ -327,6 +330,7 @@ type historyPage struct {
 	messages []historyMessage
 	cut      bool
 	real     bool // some are not placeholders for what expired
+	last     bool // nothing is left beyond this page
 }
 
 var errPageFull = errors.New("page full")
@@ -378,10 +382,11 @@ func (p *historyPage) take(m *group.Message) error {
 	return nil
 }
 
-// finished is the answer's IsFinished.
+// finished is the answer's IsFinished. Who asks for more than a page holds and gets all there is
+// was not cut: clients go on until they are told so, at the end from the newest message again.
 func (p *historyPage) finished(asked int) int {
 	switch {
-	case !p.cut && asked <= maxHistoryPage:
+	case !p.cut && (asked <= maxHistoryPage || p.last):
 		return 1
 	case !p.real && len(p.messages) > 0:
 		return 2
