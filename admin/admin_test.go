@@ -143,6 +143,8 @@ func TestCall(t *testing.T) {
 		"unknown command":    {"/v4/group_open_http_svc/y", query(t), body, group.CodeUnknownCommand},
 		"unknown path":       {"/v4/x", query(t), body, command.CodeNoResource},
 		"longer path":        {path + "/x", query(t), body, command.CodeNoResource},
+		"two slashes":        {"/" + path, query(t), body, 0}, // of a base address that ends in one
+		"a slash behind":     {path + "/", query(t), body, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -186,6 +186,15 @@ func preflight(c *gin.Context) {
 
 // noRoute answers what is no resource: in JSON below /v4/, since clients parse that.
 func (s *Server) noRoute(c *gin.Context) {
+	if c.Request.Method == http.MethodPost {
+		// A base address that ends in a slash makes //v4/ of /v4/ in many SDKs.
+		if parts := strings.FieldsFunc(c.Request.URL.Path, func(r rune) bool { return r == '/' }); len(parts) == 3 && parts[0] == "v4" {
+			c.AddParam("service", parts[1])
+			c.AddParam("command", parts[2])
+			s.call(c)
+			return
+		}
+	}
 	if !strings.HasPrefix(c.Request.URL.Path, "/v4/") {
 		c.String(http.StatusNotFound, "not found\n")
 		return
