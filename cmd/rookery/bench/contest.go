@@ -99,6 +99,15 @@ func storeAs(label string, k Store) contestant {
 
 const disk = "disk"
 
+// emptyHandler is the contestant that does nothing with a request.
+const emptyHandler = "empty handler"
+
+func restAs(label, get string) contestant {
+	return contestant{label: label, kind: kindRookery, run: func(ctx context.Context, tr *trial) (*Result, error) {
+		return RunRest(ctx, tr.Options, Rest{Connections: 64, Groups: 64, Size: 200, Get: get})
+	}}
+}
+
 // contests are the figures that Rookery promises, in the order of docs/performance.md.
 func contests() []contest {
 	everybody := []string{kindRookery, kindMosquitto, kindMochi}
@@ -188,11 +197,14 @@ func contests() []contest {
 			[]figure{{what: "whole storm", unit: "s", of: found("seconds"), atMost: 20}},
 		},
 		{
-			"rest", "send_group_msg on 64 connections",
-			[]contestant{{kindRookery, kindRookery, func(ctx context.Context, tr *trial) (*Result, error) {
-				return RunRest(ctx, tr.Options, Rest{Connections: 64, Groups: 64, Size: 200})
-			}}},
-			[]figure{{what: "answered", unit: "/s", of: rate("calls"), atLeast: 5000}},
+			"rest", "send_group_msg on 64 connections, against /healthz of the same server",
+			[]contestant{restAs(kindRookery, ""), restAs(emptyHandler, "/healthz")},
+			[]figure{
+				{what: "answered", unit: "/s", of: rate("calls"), atLeast: 5000},
+				{what: "answered", of: rate("calls"), against: emptyHandler, atLeast: 0.5},
+				{what: "call p99", unit: "ms", of: p99("call")},
+				{what: "CPU per call", unit: "s/million", of: cpuPerMillion, against: emptyHandler},
+			},
 		},
 		{
 			"grow-members", "bursts of 16, 200 B, QoS 0, to 1,000 members and to others",

@@ -15,6 +15,8 @@ type Rest struct {
 	Connections int // each has one request under way
 	Groups      int // taken in turn
 	Size        int // bytes of the text
+	// Get, if not empty, is a path that is asked for by GET instead: what the HTTP server costs without the command.
+	Get string
 }
 
 // firstRandom keeps Random at ten digits, so that every request has the same length.
@@ -46,7 +48,9 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 	}
 	posters := make([]*poster, k.Connections)
 	for i := range posters {
-		if posters[i], err = newPoster(st.rookery, plans[i%len(plans)].id, k.Size, i); err != nil {
+		if k.Get != "" {
+			posters[i] = newGetter(st.rookery, k.Get)
+		} else if posters[i], err = newPoster(st.rookery, plans[i%len(plans)].id, k.Size, i); err != nil {
 			return nil, err
 		}
 	}
@@ -66,6 +70,9 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 	}
 	res.Scenario, res.Connections = "rest", k.Connections
 	res.Settings = map[string]any{"groups": k.Groups, "size": k.Size}
+	if k.Get != "" {
+		res.Settings = map[string]any{"get": k.Get}
+	}
 	return res, nil
 }
 
@@ -73,6 +80,7 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 type poster struct {
 	window           window
 	request          []byte
+	get              bool // the request is the same every time, and any body an answer
 	randomAt, textAt int
 	textSize         int
 	random           uint32
@@ -98,6 +106,11 @@ func newPoster(r *rookery, groupID string, size, index int) (*poster, error) {
 	}, nil
 }
 
+// newGetter returns a poster that asks for path.
+func newGetter(r *rookery, path string) *poster {
+	return &poster{get: true, request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, r.HTTP)}
+}
+
 func (p *poster) connected(c *conn) { p.ask(c) }
 
 func (p *poster) ask(c *conn) {
@@ -105,9 +118,11 @@ func (p *poster) ask(c *conn) {
 	if p.askedAt >= p.window.to {
 		return
 	}
-	p.random = (p.random + 1) % (math.MaxUint32 - firstRandom)
-	putDigits(p.request[p.randomAt:p.randomAt+10], uint64(firstRandom+p.random))
-	fillPadding(p.request[p.textAt:p.textAt+p.textSize], p.random)
+	if !p.get {
+		p.random = (p.random + 1) % (math.MaxUint32 - firstRandom)
+		putDigits(p.request[p.randomAt:p.randomAt+10], uint64(firstRandom+p.random))
+		fillPadding(p.request[p.textAt:p.textAt+p.textSize], p.random)
+	}
 	c.write(p.request)
 }
 
@@ -119,7 +134,7 @@ func (p *poster) consume(c *conn, b []byte) (int, error) {
 	m := c.loop.meter
 	m.calls.Add(1)
 	m.call.record(p.askedAt, c.loop.readAt)
-	if err := replyError(body); err != nil {
+	if err := replyError(body); err != nil && !p.get {
 		m.callErrors.Add(1)
 		m.problem(fmt.Errorf("send_group_msg: %w", err))
 	}

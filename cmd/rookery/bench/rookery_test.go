@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +35,7 @@ type double struct {
 	requests map[string]bool            // guarded by mu: client and packet identifier
 	longest  int                        // guarded by mu: the longest list in a call
 	fail     string                     // the command that is answered with an error
+	gets     atomic.Int64               // of /healthz
 }
 
 // startDouble returns the double and the options that reach it.
@@ -69,6 +72,11 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		_, _ = fmt.Fprintf(w, "# HELP x\nrookery_storage_reads_total{kind=\"group\"} %d\nother_total 3\n", len(d.groups)*7)
+		return
+	}
+	if r.Method == http.MethodGet && r.URL.Path == "/healthz" {
+		d.gets.Add(1)
+		_, _ = io.WriteString(w, `{"status":"ok"}`)
 		return
 	}
 	q := r.URL.Query()
@@ -293,6 +301,17 @@ func TestHistoryAndRestCountAnswers(t *testing.T) {
 				t.Errorf("%d errors in %d calls, all should fail", res.Total.CallErrors, res.Total.Calls)
 			}
 		})
+	}
+}
+
+func TestRestGetsAPath(t *testing.T) {
+	d, o := startDouble(t)
+	res, err := RunRest(t.Context(), o, Rest{Connections: 5, Groups: 1, Size: 1, Get: "/healthz"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := res.Total.Calls; n == 0 || n > d.gets.Load() || res.Total.CallErrors != 0 || len(res.Problems) > 0 || len(d.randoms) > 0 {
+		t.Errorf("%d calls, %d of them gets, %d messages, %v", n, d.gets.Load(), len(d.randoms), res.Problems)
 	}
 }
 
