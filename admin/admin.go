@@ -147,14 +147,14 @@ func (s *Server) routes() *gin.Engine {
 	for _, method := range []string{http.MethodGet, http.MethodHead} { // monitors ask by HEAD, too
 		r.Handle(method, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 		r.Handle(method, "/readyz", s.ready)
+		if s.back.Metrics != nil {
+			r.Handle(method, "/metrics", gin.WrapH(promhttp.HandlerFor(s.back.Metrics, promhttp.HandlerOpts{})))
+		}
 	}
 	r.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
 	r.GET("/docs", func(c *gin.Context) { c.Data(http.StatusOK, "text/html; charset=utf-8", s.page) })
 	if s.back.Exports != nil {
 		r.GET(command.ExportPath+":name", s.download)
-	}
-	if s.back.Metrics != nil {
-		r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.back.Metrics, promhttp.HandlerOpts{})))
 	}
 	if s.cfg.Pprof {
 		r.GET("/debug/pprof/*name", profiles)
