@@ -12,7 +12,7 @@ type Callbacks struct {
 	CertFile            string        `yaml:"cert_file" default:"" doc:"Our client certificate for mutual TLS, PEM."`
 	KeyFile             string        `yaml:"key_file" default:"" doc:"Its private key, PEM."`
 	CAFile              string        `yaml:"ca_file" default:"" doc:"Who may have signed the server's certificate, PEM. Empty: the system's authorities."`
-	AnswerSize          Size          `yaml:"answer_size" default:"256KiB" min:"1KiB" max:"16MiB" doc:"The largest answer that is read; a larger one is a failure."`
+	AnswerSize          Size          `yaml:"answer_size" default:"256KiB" min:"1KiB" max:"16MiB" doc:"The largest answer that is read; a larger one is a failure of a before-callback."`
 	Concurrency         int           `yaml:"concurrency" default:"512" min:"1" max:"100000" unit:"calls" doc:"How many calls may be under way in all."`
 	ConcurrencyPerGroup int           `yaml:"concurrency_per_group" default:"64" min:"1" max:"100000" unit:"calls" doc:"How many before-callbacks of one group may be under way."`
 	ConcurrencyAfter    int           `yaml:"concurrency_after" default:"64" min:"1" max:"100000" unit:"calls" doc:"How many after-callbacks may be under way; those of one group always follow each other."`

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -92,7 +93,7 @@ func (c *Client) before(ctx context.Context, name string, id group.ID, body []by
 	c.metrics.underWay.Inc()
 	defer c.metrics.underWay.Dec()
 	began := time.Now()
-	raw, err := c.call(ctx, name, body, from)
+	raw, err := c.ask(ctx, name, body, from)
 	if err == nil {
 		_, err = parse(raw)
 	}
@@ -146,8 +147,18 @@ func parse(raw json.RawMessage) (answer, error) {
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return answer{}, fmt.Errorf("%w: %w", errAnswer, err)
 	}
-	if string(a.Body) == "null" {
-		a.Body = nil
+	if a.Code != 0 {
+		return a, nil // whatever else it says
+	}
+	switch b := string(a.Body); {
+	case b == "null", b == `""`, b == "0", strings.HasPrefix(b, "[") && strings.TrimSpace(b[1:]) == "]":
+		a.Body = nil // not given, as in a request; none of them could be sent
+	}
+	if string(a.CloudCustomData) == "null" {
+		a.CloudCustomData = nil
+	}
+	if a.CloudCustomData != nil && a.CloudCustomData[0] != '"' {
+		return answer{}, fmt.Errorf("%w: CloudCustomData is not a text", errAnswer)
 	}
 	return a, nil
 }
@@ -156,7 +167,12 @@ func parse(raw json.RawMessage) (answer, error) {
 func verdict(a answer) hooks.Verdict {
 	switch a.Code {
 	case 0:
-		return hooks.Verdict{Body: a.Body, CloudCustomData: a.CloudCustomData}
+		v := hooks.Verdict{Body: a.Body}
+		if a.CloudCustomData != nil {
+			v.CloudCustomData = new(string)
+			_ = json.Unmarshal(a.CloudCustomData, v.CloudCustomData) // it is a text of an answer that was parsed
+		}
+		return v
 	case 2:
 		return hooks.Verdict{Drop: true}
 	}
@@ -169,11 +185,11 @@ func refusal(a answer) *group.Error {
 	case a.Code == 0 || a.Code == 2:
 		return nil
 	case a.Code >= group.CodeAppFirst && a.Code <= group.CodeAppLast:
-		return &group.Error{Code: int(a.Code), Info: a.Info}
+		return &group.Error{Code: int(a.Code), Info: string(a.Info)}
 	}
 	return refusedByApp(a)
 }
 
 func refusedByApp(a answer) *group.Error {
-	return &group.Error{Code: group.CodeRefusedByApp, Info: cmp.Or(a.Info, "refused by the app")}
+	return &group.Error{Code: group.CodeRefusedByApp, Info: cmp.Or(string(a.Info), "refused by the app")}
 }

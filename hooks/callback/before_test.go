@@ -133,6 +133,13 @@ func TestAnswersAndTheirVerdicts(t *testing.T) {
 		{answer: `{"ErrorCode":-1}`, code: 10016, info: "refused by the app"},
 		{answer: `{"ErrorCode":0,"MsgBody":[{"MsgType":"TIMFaceElem"}],"CloudCustomData":""}`, body: `[{"MsgType":"TIMFaceElem"}]`, data: "set"},
 		{answer: `{"ErrorCode":1,"ErrorInfo":"no","MsgBody":[]}`, code: 10016, info: "no"},
+		{answer: `{"ErrorCode":0,"ErrorInfo":null,"MsgBody":[],"CloudCustomData":null}`},
+		{answer: `{"ErrorCode":0,"MsgBody":[ ]}`},
+		{answer: `{"ErrorCode":0,"MsgBody":""}`},
+		{answer: `{"ErrorCode":1,"ErrorInfo":["too","rude"]}`, code: 10016, info: "refused by the app"},
+		{answer: `{"ErrorCode":10101,"ErrorInfo":5}`, code: 10101},
+		{answer: `{"ErrorCode":1,"ErrorInfo":"no","MsgBody":{},"CloudCustomData":{}}`, code: 10016, info: "no"},
+		{answer: "\ufeff" + `{"ErrorCode":1,"ErrorInfo":"no"}`, code: 10016, info: "no"},
 	}
 	for _, test := range tests {
 		c := serve(t, callback.Config{}, answer(test.answer))
@@ -155,6 +162,7 @@ func bad() map[string]http.HandlerFunc {
 		"a list":  answer(`[]`),
 		"cut":     answer(`{"ErrorCode":0`),
 		"a text":  answer(`{"ErrorCode":"no"}`),
+		"no data": answer(`{"ErrorCode":0,"CloudCustomData":{}}`),
 		"nothing": answer(""),
 		"500":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"204":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },

@@ -112,9 +112,9 @@ var (
 // An answer is what the app's server says.
 type answer struct {
 	Code            code            `json:"ErrorCode"`
-	Info            string          `json:"ErrorInfo"`
+	Info            info            `json:"ErrorInfo"`
 	Body            json.RawMessage `json:"MsgBody"`
-	CloudCustomData *string         `json:"CloudCustomData"`
+	CloudCustomData json.RawMessage `json:"CloudCustomData"`
 }
 
 // A code is a number that some servers write as a text: a refusal must not be taken for no answer.
@@ -130,25 +130,58 @@ func (c *code) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// call makes one exchange and returns the answer's JSON object. The error is errOpen if it
+// An info is a text. What is no text says nothing, but does not undo the code beside it.
+type info string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (i *info) UnmarshalJSON(raw []byte) error {
+	var s string
+	if raw[0] == '"' {
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return err
+		}
+	}
+	*i = info(s)
+	return nil
+}
+
+// ask makes one exchange and returns the answer's JSON object. The error is errOpen if it
 // was not tried, else ctx's or what was wrong; it holds no URL.
-func (c *Client) call(ctx context.Context, name string, body []byte, from hooks.Origin) (json.RawMessage, error) {
+func (c *Client) ask(ctx context.Context, name string, body []byte, from hooks.Origin) (raw json.RawMessage, err error) {
+	err = c.try(ctx, name, body, from, func(answer io.Reader) (err error) {
+		raw, err = c.object(answer)
+		return err
+	})
+	return raw, err
+}
+
+// tell makes one exchange of which only the status is looked at: apps answer what they are
+// told of with any text, or none. The error is as that of ask.
+func (c *Client) tell(ctx context.Context, name string, body []byte, from hooks.Origin) error {
+	return c.try(ctx, name, body, from, func(answer io.Reader) error {
+		_, err := io.Copy(io.Discard, io.LimitReader(answer, c.cfg.AnswerBytes))
+		return err
+	})
+}
+
+// try makes one exchange, unless the breaker is open, and lets read have the answer's body.
+func (c *Client) try(ctx context.Context, name string, body []byte, from hooks.Origin, read func(io.Reader) error) error {
 	if !c.breaker.allow() {
-		return nil, errOpen
+		return errOpen
 	}
 	c.asked.Add(1)
-	raw, err := c.exchange(ctx, name, body, from)
+	err := c.exchange(ctx, name, body, from, read)
 	if err == nil {
 		c.heard.Add(1)
 	}
 	c.breaker.done(err == nil, errors.Is(context.Cause(ctx), context.Canceled))
-	return raw, err
+	return err
 }
 
-func (c *Client) exchange(ctx context.Context, name string, body []byte, from hooks.Origin) (json.RawMessage, error) {
+func (c *Client) exchange(ctx context.Context, name string, body []byte, from hooks.Origin, read func(io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.address(name, from, time.Now()), bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
@@ -156,21 +189,29 @@ func (c *Client) exchange(ctx context.Context, name string, body []byte, from ho
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the URL, which is signed
 		}
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // a short one is read so that the connection is used again
-		return nil, fmt.Errorf("%w: HTTP status %d", errAnswer, resp.StatusCode)
+		return fmt.Errorf("%w: HTTP status %d", errAnswer, resp.StatusCode)
 	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.AnswerBytes+1))
+	return read(resp.Body)
+}
+
+// byteOrderMark is what some servers, above all files of scripts, put before their output.
+const byteOrderMark = "\ufeff"
+
+// object reads an answer that must be a JSON object.
+func (c *Client) object(answer io.Reader) (json.RawMessage, error) {
+	raw, err := io.ReadAll(io.LimitReader(answer, c.cfg.AnswerBytes+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(raw)) > c.cfg.AnswerBytes {
 		return nil, fmt.Errorf("%w: longer than %d bytes", errAnswer, c.cfg.AnswerBytes)
 	}
-	raw = bytes.TrimSpace(raw)
+	raw = bytes.TrimSpace(bytes.TrimPrefix(raw, []byte(byteOrderMark)))
 	if len(raw) == 0 || raw[0] != '{' || !json.Valid(raw) {
 		return nil, fmt.Errorf("%w: not a JSON object", errAnswer)
 	}

@@ -27,6 +27,7 @@ import (
 type app struct {
 	mu    sync.Mutex
 	fails func() error // nil: it answers
+	says  *string      // nil: a JSON object
 	got   []heard
 }
 
@@ -63,7 +64,11 @@ func (a *app) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	a.got = append(a.got, h)
-	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"ErrorCode":0}`))}, nil
+	says := `{"ErrorCode":0}`
+	if a.says != nil {
+		says = *a.says
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(says))}, nil
 }
 
 func (a *app) heard() []heard {
@@ -293,6 +298,37 @@ func TestAnAppThatIsDownIsToldLater(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAnyAnswerWillDoAfterwards is about apps that do what they are told of and answer nothing,
+// or a word: they are told once, and their silence does not stop the asking.
+func TestAnyAnswerWillDoAfterwards(t *testing.T) {
+	for name, says := range map[string]string{
+		"nothing": "", "a word": "success", "a page": "<html>", "a list": "[]", "another object": `{"code":"no"}`, "much": strings.Repeat("x", 10_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, a := storagetest.NewMemory(), &app{says: &says}
+				l := begin(t, store, a, callback.Config{Retry: true, BreakerFailures: 1, BreakerPause: time.Hour, AnswerBytes: 1 << 10})
+				l.found(t, store, "g1")
+				for i := range 3 {
+					l.say(t, "g1", fmt.Sprint(i))
+				}
+				time.Sleep(time.Minute)
+				l.stop()
+				got := a.heard()
+				for _, p := range checkHeard(got, "g1", 3) {
+					t.Error(p)
+				}
+				if len(got) != 3 {
+					t.Errorf("told %d times of 3 messages", len(got))
+				}
+				if waiting, err := callback.Waiting(t.Context(), store, 10); err != nil || len(waiting) != 0 {
+					t.Errorf("waiting: %v, %v", waiting, err)
+				}
+			})
+		})
+	}
 }
 
 func TestWhatIsTooOldOrTooMuchIsGivenUp(t *testing.T) {

@@ -132,7 +132,7 @@ func (o *Outbox) deliver(ctx context.Context, r row) (muts []storage.Mutation, p
 	cctx, cancel := context.WithTimeout(ctx, o.cfg.Timeout)
 	defer cancel()
 	began := time.Now()
-	_, err := o.client.call(cctx, r.Command, r.Body, hooks.Origin{IP: r.IP, Platform: r.Platform})
+	err := o.client.tell(cctx, r.Command, r.Body, hooks.Origin{IP: r.IP, Platform: r.Platform})
 	switch {
 	case ctx.Err() != nil:
 		if err != nil {
