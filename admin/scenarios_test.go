@@ -159,6 +159,60 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// TestHistoryBelowRecalled pages below a flood that delete_group_msg_by_sender took back, as SDKs
+// page: until IsFinished is 1 and the page is not full.
+func TestHistoryBelowRecalled(t *testing.T) {
+	b := newBackend(t, command.Config{})
+	b.populate(t)
+	now := time.Now().Unix()
+	b.ok(t, gs+"import_group", fmt.Sprintf(`{"Type":"Public","Name":"n","GroupId":"flood","Owner_Account":"alice","CreateTime":%d}`, now-1000))
+	fill := func(from string, calls int) {
+		list := strings.Repeat(fmt.Sprintf(`,{"From_Account":%q,"SendTime":%d,"MsgBody":%s}`, from, now-500, text), 20)[1:]
+		for range calls {
+			b.ok(t, gs+"import_group_msg", `{"GroupId":"flood","MsgList":[`+list+`]}`)
+		}
+	}
+	fill("alice", 2)
+	fill("bob", 50)
+	fill("alice", 1)
+	b.ok(t, gs+"delete_group_msg_by_sender", `{"GroupId":"flood","Sender_Account":"bob"}`)
+	// The newest 1,000 are alice's 20 and 980 of bob's; the 20 of bob's below them stay.
+	live, pages := 0, 0
+	for seq := "0"; ; pages++ {
+		answer := b.ok(t, gs+"group_msg_get_simple", `{"GroupId":"flood","ReqMsgNumber":19,"ReqMsgSeq":`+seq+`}`)
+		page := answer["RspMsgList"].([]any)
+		for _, m := range page {
+			if fmt.Sprint(at(t, m, "IsPlaceMsg")) == "0" {
+				live++
+			}
+		}
+		if fmt.Sprint(answer["IsFinished"]) == "1" && len(page) < 19 || len(page) == 0 || pages > 20 {
+			break
+		}
+		last, err := at(t, page, len(page)-1, "MsgSeq").(json.Number).Int64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seq = fmt.Sprint(last - 1); last == 1 {
+			break
+		}
+	}
+	if live != 80 || pages > 10 {
+		t.Errorf("%d messages on %d pages, want 80", live, pages)
+	}
+	// With all 1,000 in a row taken back there is a page with nothing but where to go on.
+	b.ok(t, gs+"delete_group_msg_by_sender", `{"GroupId":"flood","Sender_Account":"alice"}`)
+	answer := b.ok(t, gs+"group_msg_get_simple", `{"GroupId":"flood","ReqMsgNumber":20}`)
+	is(t, answer, "0", "IsFinished")
+	is(t, answer, "1", "RspMsgList", 0, "IsPlaceMsg")
+	is(t, answer, "61", "RspMsgList", 0, "MsgSeq")
+	is(t, answer, "[]", "RspMsgList", 0, "MsgBody")
+	answer = b.ok(t, gs+"group_msg_get_simple", `{"GroupId":"flood","ReqMsgNumber":20,"ReqMsgSeq":60}`)
+	is(t, answer, "1", "IsFinished")
+	is(t, answer, `"bob"`, "RspMsgList", 0, "From_Account")
+	is(t, b.ok(t, gs+"group_msg_get_simple", `{"GroupId":"flood","ReqMsgNumber":20,"WithRecalledMsg":1}`), "2", "RspMsgList", 19, "IsPlaceMsg")
+}
+
 // TestHistory pages through a group with tombstones and a cleared part.
 func TestHistory(t *testing.T) {
 	b := newBackend(t, command.Config{})

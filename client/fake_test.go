@@ -401,6 +401,33 @@ func TestExpiredHistory(t *testing.T) {
 	}
 }
 
+// TestHistoryForOthers goes on where a page ends with what is not for the account.
+func TestHistoryForOthers(t *testing.T) {
+	f := newFake(t)
+	f.answer = func(command string, _ int, body []byte) *string {
+		var req struct{ ReqMsgSeq int64 }
+		if command != "group_msg_get" || json.Unmarshal(body, &req) != nil {
+			return nil
+		}
+		s := `{"IsFinished":0,"RspMsgList":[{"From_Account":"eve","MsgSeq":2000,"MsgBody":[]},{"IsPlaceMsg":1,"MsgSeq":1001,"MsgBody":[]}]}`
+		if req.ReqMsgSeq == 1000 {
+			s = `{"IsFinished":1,"RspMsgList":[{"From_Account":"eve","MsgSeq":7,"MsgBody":[]},{"IsPlaceMsg":1,"MsgSeq":6,"MsgBody":[]}]}`
+		}
+		return &s
+	}
+	c, _ := f.dial(t, 2000, client.Config{})
+	var got []group.Seq
+	for m, err := range c.MessagesBefore(t.Context(), "g", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, m.Seq)
+	}
+	if !equal(got, []group.Seq{2000, 7}) {
+		t.Errorf("got %d, want 2000 and 7", got)
+	}
+}
+
 // TestSendAgain sends until the server takes the message, always the same one.
 func TestSendAgain(t *testing.T) {
 	f := newFake(t)

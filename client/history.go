@@ -149,14 +149,17 @@ func (c *Client) oldest(ctx context.Context, id group.ID, from, tail group.Seq) 
 func (c *Client) MessagesBefore(ctx context.Context, id group.ID, highest group.Seq) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
-			page, _, err := older(ctx, c.Call, id, highest, maxPage)
+			page, cut, err := older(ctx, c.Call, id, highest, maxPage)
 			if err != nil {
 				yield(Message{}, err)
 				return
 			}
 			for _, m := range page {
-				if m.expired() { // so is all that is older
-					return
+				if m.expired() {
+					if cut { // it stands for much that is not for this account
+						continue
+					}
+					return // all that is older has expired, too
 				}
 				if !yield(m, nil) {
 					return

@@ -221,7 +221,7 @@ func placeholder(seq group.Seq) historyMessage {
 
 type historyResponse struct {
 	GroupID  group.ID         `json:"GroupId"`
-	Finished int              `json:"IsFinished" doc:"1 all that was asked for; 0 cut; 2 cut, and all in the range had expired."`
+	Finished int              `json:"IsFinished" doc:"1 all that was asked for; 0 cut, also after 1,000 MsgSeqs of which too few are to be seen: the last entry is then a placeholder; 2 cut, and all in the range had expired."`
 	Messages []historyMessage `json:"RspMsgList" doc:"Newest first; with Ascending the oldest."`
 	Next     group.Seq        `json:"NextReqMsgSeq,omitempty" doc:"With Ascending: the ReqMsgSeq of the next page. The end is where it is above the group's last MsgSeq."`
 }
@@ -229,6 +229,7 @@ type historyResponse struct {
 const (
 	maxHistoryPage = 20
 	// maxHistoryScan bounds how far a call looks for messages beyond those that it leaves out.
+	// Where it stops, the page ends with a placeholder.
 	maxHistoryScan = 1000
 )
 
@@ -282,6 +283,9 @@ func (e *env) getHistory(ctx context.Context, call *Call, r *historyRequest) (*h
 		return nil, err
 	}
 	page.last = page.next < first
+	if page.next < page.low && page.low > first {
+		page.endScan()
+	}
 	return &historyResponse{GroupID: g.ID, Finished: page.finished(r.Number), Messages: page.messages}, nil
 }
 
@@ -380,6 +384,18 @@ func (p *historyPage) take(m *group.Message) error {
 	p.real = true
 	p.messages = append(p.messages, messageOut(m))
 	return nil
+}
+
+// endScan ends a page that is not full because too many messages in a row are left out. Clients
+// go on below the last entry, and take an empty page, or IsFinished 1, for the end.
+func (p *historyPage) endScan() {
+	if len(p.messages) == p.want {
+		return
+	}
+	if n := len(p.messages); n == 0 || p.messages[n-1].Seq != p.low {
+		p.messages = append(p.messages, placeholder(p.low))
+	}
+	p.cut, p.real = true, true
 }
 
 // finished is the answer's IsFinished. Who asks for more than a page holds and gets all there is
