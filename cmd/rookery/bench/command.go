@@ -229,6 +229,7 @@ func newRest() *cobra.Command {
 	p.IntVarP(&k.Connections, "connections", "n", k.Connections, "HTTP connections, each with one request under way")
 	p.IntVar(&k.Groups, "groups", k.Groups, "number of groups")
 	p.IntVar(&k.Size, "size", k.Size, "bytes of the text")
+	p.Float64Var(&k.Rate, "rate", 0, "calls a second in all, on a timetable (0: as fast as they are answered)")
 	p.StringVar(&k.Get, "get", "", "ask for this path by GET instead, such as /healthz")
 	return c
 }

@@ -102,9 +102,9 @@ const disk = "disk"
 // emptyHandler is the contestant that does nothing with a request.
 const emptyHandler = "empty handler"
 
-func restAs(label, get string) contestant {
+func restAs(label string, k Rest) contestant {
 	return contestant{label: label, kind: kindRookery, run: func(ctx context.Context, tr *trial) (*Result, error) {
-		return RunRest(ctx, tr.Options, Rest{Connections: 64, Groups: 64, Size: 200, Get: get})
+		return RunRest(ctx, tr.Options, k)
 	}}
 }
 
@@ -133,6 +133,7 @@ func contests() []contest {
 	}
 	ingest := Traffic{Scenario: "ingest", Groups: 1000, Senders: 1, QoS: 1, Size: 200, Outstanding: 64, Wait: WaitAck}
 	oneGroup := Traffic{Scenario: "ingest", Groups: 1, Senders: 64, QoS: 1, Size: 200, Outstanding: 1, Wait: WaitAck}
+	send := Rest{Connections: 64, Groups: 64, Size: 200}
 	alone := Traffic{Scenario: "ingest", Groups: 1, Senders: 1, QoS: 1, Size: 200, Outstanding: 1, Wait: WaitAck}
 
 	return []contest{
@@ -198,12 +199,21 @@ func contests() []contest {
 		},
 		{
 			"rest", "send_group_msg on 64 connections, against /healthz of the same server",
-			[]contestant{restAs(kindRookery, ""), restAs(emptyHandler, "/healthz")},
+			[]contestant{restAs(kindRookery, send), restAs(emptyHandler, Rest{Connections: 64, Groups: 1, Size: 1, Get: "/healthz"})},
 			[]figure{
 				{what: "answered", unit: "/s", of: rate("calls"), atLeast: 5000},
 				{what: "answered", of: rate("calls"), against: emptyHandler, atLeast: 0.5},
 				{what: "call p99", unit: "ms", of: p99("call")},
 				{what: "CPU per call", unit: "s/million", of: cpuPerMillion, against: emptyHandler},
+			},
+		},
+		{
+			"rest-1000", "send_group_msg 1,000 times a second, into 100 groups",
+			[]contestant{restAs(kindRookery, Rest{Connections: 100, Groups: 100, Size: 200, Rate: 1000})},
+			[]figure{
+				{what: "answered", unit: "/s", of: rate("calls"), atLeast: 990},
+				{what: "call p99", unit: "ms", of: p99("call"), atMost: 50},
+				{what: "CPU per call", unit: "s/million", of: cpuPerMillion},
 			},
 		},
 		{

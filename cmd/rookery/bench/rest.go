@@ -15,6 +15,8 @@ type Rest struct {
 	Connections int // each has one request under way
 	Groups      int // taken in turn
 	Size        int // bytes of the text
+	// Rate is how many calls a second are due in all, answered or not; 0: each connection calls as soon as it has its answer.
+	Rate float64
 	// Get, if not empty, is a path that is asked for by GET instead: what the HTTP server costs without the command.
 	Get string
 }
@@ -53,11 +55,15 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 		} else if posters[i], err = newPoster(st.rookery, plans[i%len(plans)].id, k.Size, i); err != nil {
 			return nil, err
 		}
+		if k.Rate > 0 {
+			posters[i].interval = 1e9 * float64(k.Connections) / k.Rate
+		}
 	}
 	var dialError error
 	res, err := st.loopCalls(ctx, func(w window) {
 		for i, p := range posters {
 			p.window = w
+			p.due = st.now() + int64(p.interval*float64(i)/float64(len(posters))) // spread over the time between two calls
 			l := st.loops[i%len(st.loops)]
 			if err := l.call(ctx, func() { _, dialError = l.dial(to, netip.Addr{}, p) }); err != nil || dialError != nil {
 				st.stop(errors.Join(err, dialError))
@@ -69,9 +75,9 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 		return nil, err
 	}
 	res.Scenario, res.Connections = "rest", k.Connections
-	res.Settings = map[string]any{"groups": k.Groups, "size": k.Size}
+	res.Settings = map[string]any{"groups": k.Groups, "size": k.Size, "rate": k.Rate}
 	if k.Get != "" {
-		res.Settings = map[string]any{"get": k.Get}
+		res.Settings = map[string]any{"get": k.Get, "rate": k.Rate}
 	}
 	return res, nil
 }
@@ -84,7 +90,11 @@ type poster struct {
 	randomAt, textAt int
 	textSize         int
 	random           uint32
-	askedAt          int64
+	askedAt          int64   // or when the call was due
+	interval         float64 // nanoseconds between two calls; zero in a closed loop
+	due              int64
+	calls            int64
+	conn             *conn
 }
 
 func newPoster(r *rookery, groupID string, size, index int) (*poster, error) {
@@ -111,11 +121,33 @@ func newGetter(r *rookery, path string) *poster {
 	return &poster{get: true, request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, r.HTTP)}
 }
 
-func (p *poster) connected(c *conn) { p.ask(c) }
+func (p *poster) connected(c *conn) {
+	p.conn = c
+	p.next()
+}
 
-func (p *poster) ask(c *conn) {
-	p.askedAt = c.loop.now()
-	if p.askedAt >= p.window.to {
+// next asks, now or when the next call is due.
+func (p *poster) next() {
+	l := p.conn.loop
+	if p.interval == 0 {
+		p.ask(l.now())
+		return
+	}
+	due := p.due + int64(p.interval*float64(p.calls))
+	p.calls++
+	if due > l.now() {
+		l.at(due, p)
+		return
+	}
+	p.ask(due)
+}
+
+// work asks when a call is due.
+func (p *poster) work(*loop) { p.ask(p.due + int64(p.interval*float64(p.calls-1))) }
+
+func (p *poster) ask(at int64) {
+	p.askedAt = at
+	if at >= p.window.to {
 		return
 	}
 	if !p.get {
@@ -123,7 +155,7 @@ func (p *poster) ask(c *conn) {
 		putDigits(p.request[p.randomAt:p.randomAt+10], uint64(firstRandom+p.random))
 		fillPadding(p.request[p.textAt:p.textAt+p.textSize], p.random)
 	}
-	c.write(p.request)
+	p.conn.write(p.request)
 }
 
 func (p *poster) consume(c *conn, b []byte) (int, error) {
@@ -141,7 +173,7 @@ func (p *poster) consume(c *conn, b []byte) (int, error) {
 	if bytes.Contains(body, []byte(`"MsgDropReason":"M`)) {
 		m.refused.Add(1) // by frequency control, with an answer that is no error
 	}
-	p.ask(c)
+	p.next()
 	return used, nil
 }
 

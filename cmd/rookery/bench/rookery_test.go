@@ -315,6 +315,24 @@ func TestRestGetsAPath(t *testing.T) {
 	}
 }
 
+// On a timetable a call counts from when it was due.
+func TestRestKeepsATimetable(t *testing.T) {
+	d, o := startDouble(t)
+	res, err := RunRest(t.Context(), o, Rest{Connections: 5, Groups: 2, Size: 100, Rate: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 100 a second in 0.2 s of which every call is answered, however late.
+	if n := res.Latencies["call"].Count; n < 19 || n > 21 || res.Total.CallErrors != 0 || len(res.Problems) > 0 {
+		t.Errorf("%d calls were due in the measured part, %v; want 20", n, res.Problems)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if int64(len(d.randoms)) != res.Total.Calls {
+		t.Errorf("%d different messages in %d calls", len(d.randoms), res.Total.Calls)
+	}
+}
+
 func TestSplitResponse(t *testing.T) {
 	const whole = "HTTP/1.1 200 OK\r\nX: y\r\ncontent-length: 3\r\n\r\nabc"
 	for n := range len(whole) {
