@@ -165,62 +165,62 @@ const (
 )
 
 type member struct {
-	name     string
-	kind     memberKind
-	required bool
+	name string
+	kind memberKind
 }
 
 // elements is the table of element types: what each may contain.
 var elements = [...]struct {
 	name    string
 	label   string // in a push, for what says nothing itself
+	needed  int    // of the first so many members one has to be there; 0: none
 	members []member
 }{
-	TextElem:     {"TIMTextElem", "", []member{{"Text", shownString, true}}},
-	FaceElem:     {"TIMFaceElem", "[Face]", []member{{"Index", integer, false}, {"Data", anyString, false}}},
-	LocationElem: {"TIMLocationElem", "[Location]", []member{{"Desc", anyString, false}, {"Latitude", float, false}, {"Longitude", float, false}}},
-	CustomElem: {"TIMCustomElem", "", []member{
-		{"Data", anyString, false}, {"Desc", shownString, false}, {"Ext", anyString, false}, {"Sound", anyString, false},
+	TextElem:     {"TIMTextElem", "", 1, []member{{"Text", shownString}}},
+	FaceElem:     {"TIMFaceElem", "[Face]", 0, []member{{"Index", integer}, {"Data", anyString}}},
+	LocationElem: {"TIMLocationElem", "[Location]", 0, []member{{"Desc", anyString}, {"Latitude", float}, {"Longitude", float}}},
+	CustomElem: {"TIMCustomElem", "", 0, []member{
+		{"Data", anyString}, {"Desc", shownString}, {"Ext", anyString}, {"Sound", anyString},
 	}},
-	SoundElem: {"TIMSoundElem", "[audio]", []member{
-		{"Url", anyString, true}, {"UUID", anyString, true}, {"Size", natural, false}, {"Second", natural, false}, {"Download_Flag", flag2, false},
+	SoundElem: {"TIMSoundElem", "[audio]", 2, []member{
+		{"Url", anyString}, {"UUID", anyString}, {"Size", natural}, {"Second", natural}, {"Download_Flag", flag2},
 	}},
-	ImageElem: {"TIMImageElem", "[image]", []member{
-		{"UUID", anyString, false}, {"ImageFormat", natural, false}, {"ImageInfoArray", images, false},
+	ImageElem: {"TIMImageElem", "[image]", 0, []member{
+		{"UUID", anyString}, {"ImageFormat", natural}, {"ImageInfoArray", images},
 	}},
-	FileElem: {"TIMFileElem", "[file]", []member{
-		{"Url", anyString, false}, {"UUID", anyString, false}, {"FileSize", fileSize, false}, {"FileName", anyString, false}, {"Download_Flag", flag2, false},
+	FileElem: {"TIMFileElem", "[file]", 0, []member{
+		{"Url", anyString}, {"UUID", anyString}, {"FileSize", fileSize}, {"FileName", anyString}, {"Download_Flag", flag2},
 	}},
-	VideoElem: {"TIMVideoFileElem", "[video]", []member{
-		{"VideoUrl", anyString, false},
-		{"VideoUUID", anyString, false},
-		{"VideoSize", fileSize, false},
-		{"VideoSecond", natural, false},
-		{"VideoFormat", anyString, false},
-		{"VideoDownloadFlag", flag2, false},
-		{"ThumbUrl", anyString, false},
-		{"ThumbUUID", anyString, false},
-		{"ThumbSize", natural, false},
-		{"ThumbWidth", natural, false},
-		{"ThumbHeight", natural, false},
-		{"ThumbFormat", anyString, false},
-		{"ThumbDownloadFlag", flag2, false},
+	VideoElem: {"TIMVideoFileElem", "[video]", 0, []member{
+		{"VideoUrl", anyString},
+		{"VideoUUID", anyString},
+		{"VideoSize", fileSize},
+		{"VideoSecond", natural},
+		{"VideoFormat", anyString},
+		{"VideoDownloadFlag", flag2},
+		{"ThumbUrl", anyString},
+		{"ThumbUUID", anyString},
+		{"ThumbSize", natural},
+		{"ThumbWidth", natural},
+		{"ThumbHeight", natural},
+		{"ThumbFormat", anyString},
+		{"ThumbDownloadFlag", flag2},
 	}},
-	RelayElem: {"TIMRelayElem", "", []member{
-		{"Title", shownString, false},
-		{"MsgNum", relayCount, false},
-		{"CompatibleText", anyString, false},
-		{"AbstractList", stringList, false},
-		{"MsgList", anyArray, false},
-		{"JsonMsgKey", anyString, false},
-		{"PbMsgKey", anyString, false},
+	RelayElem: {"TIMRelayElem", "", 0, []member{
+		{"Title", shownString},
+		{"MsgNum", relayCount},
+		{"CompatibleText", anyString},
+		{"AbstractList", stringList},
+		{"MsgList", anyArray},
+		{"JsonMsgKey", anyString},
+		{"PbMsgKey", anyString},
 	}},
-	TipElem:          {"TIMGroupTipElem", "", nil},
-	SystemNoticeElem: {"TIMGroupSystemNoticeElem", "", nil},
+	TipElem:          {"TIMGroupTipElem", "", 0, nil},
+	SystemNoticeElem: {"TIMGroupSystemNoticeElem", "", 0, nil},
 }
 
 var imageMembers = []member{
-	{"Type", natural, false}, {"Size", natural, false}, {"Width", natural, false}, {"Height", natural, false}, {"URL", anyString, false},
+	{"Type", natural}, {"Size", natural}, {"Width", natural}, {"Height", natural}, {"URL", anyString},
 }
 
 // limits returns the smallest and the largest number that a member of kind k takes.
@@ -244,7 +244,7 @@ func (k memberKind) limits() (low, high int64) {
 // It refuses with CodeBadJSON what is no JSON or nested deeper than MaxBodyDepth, with
 // CodeMessageTooLong what is longer than max, and with CodeBadParameter all else: no array or
 // an empty one, unknown element types and those that only the server makes, a second custom
-// element, required members that are missing, and known members of another type, outside of
+// element, members that are needed and missing, and known members of another type, outside of
 // their range or given twice. Null, "", 0 and [] stand for a member that was not given; what
 // we do not know stays as it is. The Body shares no memory with raw.
 func ParseBody(raw json.RawMessage, max int) (Body, *Error) {
@@ -399,10 +399,8 @@ func (p *bodyParser) content(t ElementType, n int) *Error {
 	if err != nil {
 		return err
 	}
-	for i, m := range known {
-		if m.required && seen&(1<<i) == 0 {
-			return Errorf(CodeBadParameter, "MsgBody[%d].MsgContent.%s is missing", n, m.name)
-		}
+	if needed := elements[t].needed; needed > 0 && seen&(1<<needed-1) == 0 {
+		return Errorf(CodeBadParameter, "MsgBody[%d].MsgContent.%s is missing", n, known[0].name)
 	}
 	return nil
 }
