@@ -137,7 +137,7 @@ type Dispatcher struct {
 	evict  sync.Mutex
 
 	records chan record
-	locks   [256]sync.Mutex // of accounts, by hash; two are taken in order
+	locks   [256]sync.Mutex // of accounts and of tokens being registered, by hash; several are taken in order
 }
 
 // New returns a dispatcher over store. presence nil means that nobody is connected, reporter

@@ -68,7 +68,8 @@ func (d *Dispatcher) SetToken(ctx context.Context, a group.Account, r Registrati
 
 // register writes a registration, if owner still is who the token belongs to.
 func (d *Dispatcher) register(ctx context.Context, a group.Account, r Registration, l *line, ownerKey string, owner *storage.PushOwner) (done bool, err error) {
-	accounts := []group.Account{a}
+	// The token's own stripe: two accounts that both find it without an owner share no other.
+	accounts := []group.Account{a, group.Account(ownerKey)}
 	if owner != nil && owner.Account != a {
 		accounts = append(accounts, owner.Account)
 	}
@@ -261,7 +262,7 @@ func tokenKey(v push.Vendor, token string) string {
 	return storage.Key(string(v), hex.EncodeToString(sum[:]))
 }
 
-// lock keeps others from changing the accounts' rows. Two stripes are taken in their order.
+// lock keeps others from changing the accounts' rows. Several stripes are taken in their order.
 func (d *Dispatcher) lock(accounts ...group.Account) (unlock func()) {
 	var stripes []int
 	for _, a := range accounts {
