@@ -52,6 +52,9 @@ func FuzzCompose(f *testing.F) {
 	for _, v := range vendors {
 		fakes[v] = newRig(f, v, pushtest.Options{}, HTTPConfig{})
 	}
+	for _, v := range receiptVendors {
+		fakes[v+" with receipts"] = receiptRig(f, v)
+	}
 	f.Fuzz(func(t *testing.T, title, text, ext, sound, group string, flags uint8) {
 		info := &OfflinePushInfo{Title: title, Desc: text, Ext: ext}
 		info.AndroidInfo.Sound, info.AndroidInfo.PushStyle = sound, int(flags&1)

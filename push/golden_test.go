@@ -67,20 +67,26 @@ func TestGolden(t *testing.T) {
 				}
 			}
 			wantNoViolations(t, rig.Server)
-			file := filepath.Join("testdata", string(vendor)+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(all.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if all.String() != string(want) {
-				t.Errorf("%s differs (go test -run Golden -update rewrites it). Got:\n%s", file, all.String())
-			}
+			wantGolden(t, string(vendor)+".golden", all.String())
 		})
+	}
+}
+
+// wantGolden compares text with a file of testdata, or writes it.
+func wantGolden(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("%s differs (go test -run Golden -update rewrites it). Got:\n%s", file, text)
 	}
 }
 

@@ -34,7 +34,9 @@ type HonorConfig struct {
 	Intent, Action string
 	// TimeToLive where the message has none, at most 15 days. Zero means 24 h.
 	TimeToLive time.Duration
-	HTTP       HTTPConfig
+	// Receipts has the vendor report what became of pushes.
+	Receipts ReceiptConfig
+	HTTP     HTTPConfig
 }
 
 const honorBatch = 1000
@@ -53,12 +55,12 @@ func NewHonor(c HonorConfig) (*Honor, error) {
 	if c.AppID == "" || c.ClientID == "" || c.ClientSecret.IsZero() {
 		errs = append(errs, errors.New("needs an app ID, a client ID and a client secret"))
 	}
-	errs = append(errs, checkImportance(c.Importance), c.HTTP.validate())
+	errs = append(errs, checkImportance(c.Importance), c.HTTP.validate(), c.Receipts.validate(c.Name, 0))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("push: honor %s: %w", c.Name, err)
 	}
 	c.TokenURL = cmp.Or(c.TokenURL, "https://iam.developer.honor.com/auth/token")
-	h := &Honor{app: newApp(c.Name, VendorHonor, c.HTTP, c.ClientSecret), config: c}
+	h := &Honor{app: newApp(c.Name, VendorHonor, c.HTTP, c.ClientSecret).withReceipts(c.Receipts), config: c}
 	h.tokens = tokenSource{fetch: h.login, timeout: h.timeout}
 	h.sendURL = cmp.Or(c.BaseURL, "https://push-api.cloud.honor.com") + "/api/v1/" + url.PathEscape(c.AppID) + "/sendMessage"
 	return h, nil
@@ -125,7 +127,7 @@ func (h *Honor) Check(ctx context.Context) error { return h.tokens.check(ctx, h.
 // Preview returns the call for one device.
 func (h *Honor) Preview(n *Notification, _ Device) (Preview, error) {
 	body, err := h.body(n, []Device{{Token: NewToken(previewToken)}})
-	return previewCall(h.call("", body, time.Now()), err)
+	return h.preview(h.call("", body, time.Now()), err)
 }
 
 func (h *Honor) call(access string, body []byte, now time.Time) call {
@@ -198,7 +200,7 @@ func (h *Honor) body(n *Notification, devices []Device) ([]byte, error) {
 		}
 		m := honorMessage{
 			Notification: honorText{n.Title, text},
-			Android:      honorAndroid{TTL: strconv.FormatInt(seconds(ttl), 10) + "s", BITag: boundedID(n.MessageID, 64)},
+			Android:      honorAndroid{TTL: strconv.FormatInt(seconds(ttl), 10) + "s", BITag: h.tag(n, devices)},
 		}
 		data := n.appData(ext)
 		if h.config.Intent != "" && a.ExtAsHuaweiIntentParam == 1 {
@@ -213,6 +215,14 @@ func (h *Honor) body(n *Notification, devices []Device) ([]byte, error) {
 		return nil, err
 	}
 	return withTokens(message, "token", tokenTexts(devices)), nil
+}
+
+// Receipts reads a request of Honor.
+func (h *Honor) Receipts(header http.Header, body []byte) ([]Receipt, error) {
+	if !h.receiptSigned(header, "X-HONOR-CALLBACK-ID", "X-HUAWEI-CALLBACK-ID") {
+		return nil, ErrUnsigned
+	}
+	return h.huaweiReceiptsOf(body, honorReceipts)
 }
 
 var honorCodes = newCodeTable(map[Outcome]string{

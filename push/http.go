@@ -66,6 +66,8 @@ type app struct {
 	timeout time.Duration
 	calls   chan struct{} // a slot per call under way
 	secrets []string      // never to be seen in an error
+	// receipts is zero for vendors that send none.
+	receipts ReceiptConfig
 }
 
 func newApp(name string, vendor Vendor, c HTTPConfig, secrets ...Secret) app {

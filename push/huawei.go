@@ -43,12 +43,15 @@ type HuaweiConfig struct {
 	Intent, Action string
 	// TimeToLive where the message has none, at most 15 days. Zero means 24 h.
 	TimeToLive time.Duration
-	HTTP       HTTPConfig
+	// Receipts has the vendor report what became of pushes.
+	Receipts ReceiptConfig
+	HTTP     HTTPConfig
 }
 
 const (
 	huaweiBatch  = 1000
 	huaweiMaxTTL = 15 * 24 * time.Hour
+	huaweiMaxTag = 64 // bytes of what comes back in receipts
 )
 
 // Huawei is Huawei Push Kit.
@@ -100,11 +103,11 @@ func NewHuawei(c HuaweiConfig) (*Huawei, error) {
 	if id == "" {
 		errs = append(errs, errors.New("the ID in the URL (v1: app, else project) is empty"))
 	}
-	errs = append(errs, checkImportance(c.Importance), c.HTTP.validate())
+	errs = append(errs, checkImportance(c.Importance), c.HTTP.validate(), c.Receipts.validate(c.Name, 0))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("push: huawei %s: %w", c.Name, err)
 	}
-	h.app = newApp(c.Name, VendorHuawei, c.HTTP, c.AppSecret, c.KeyFile, NewSecret(h.account.PrivateKey))
+	h.app = newApp(c.Name, VendorHuawei, c.HTTP, c.AppSecret, c.KeyFile, NewSecret(h.account.PrivateKey)).withReceipts(c.Receipts)
 	h.tokens.timeout = h.timeout
 	h.sendURL = cmp.Or(c.BaseURL, "https://push-api.cloud.huawei.com") + "/" + c.API + "/" + url.PathEscape(id) + "/messages:send"
 	return h, nil
@@ -165,7 +168,7 @@ func (h *Huawei) Check(ctx context.Context) error { return h.tokens.check(ctx, h
 // Preview returns the call for one device.
 func (h *Huawei) Preview(n *Notification, _ Device) (Preview, error) {
 	body, err := h.body(n, []Device{{Token: NewToken(previewToken)}})
-	return previewCall(h.call("", body), err)
+	return h.preview(h.call("", body), err)
 }
 
 func (h *Huawei) call(access string, body []byte) call {
@@ -186,6 +189,7 @@ type huaweiAndroid struct {
 	Category     string        `json:"category,omitempty"`
 	TTL          string        `json:"ttl"`
 	BITag        string        `json:"bi_tag,omitempty"`
+	ReceiptID    string        `json:"receipt_id,omitempty"`
 	Notification huaweiDisplay `json:"notification"`
 }
 
@@ -226,7 +230,7 @@ func (h *Huawei) body(n *Notification, devices []Device) ([]byte, error) {
 	info := n.info()
 	a := &info.AndroidInfo
 	android := huaweiAndroid{
-		Category: h.category(n), BITag: boundedID(n.MessageID, 64),
+		Category: h.category(n), BITag: h.tag(n, devices), ReceiptID: h.receiptID(),
 		TTL: strconv.FormatInt(seconds(n.timeToLive(cmp.Or(h.config.TimeToLive, 24*time.Hour), time.Second, huaweiMaxTTL)), 10) + "s",
 	}
 	if n.CollapseKey != "" {
@@ -268,6 +272,27 @@ func (h *Huawei) body(n *Notification, devices []Device) ([]byte, error) {
 		return nil, err
 	}
 	return slices.Concat([]byte(`{"validate_only":false,"message":`), withTokens(message, "token", tokenTexts(devices)), []byte("}")), nil
+}
+
+// tag is what Huawei and Honor send back with their receipts: the callback parameter, else an ID.
+func (a *app) tag(n *Notification, devices []Device) string {
+	return cmp.Or(a.receiptParam(n, huaweiMaxTag, devices), boundedID(n.MessageID, huaweiMaxTag))
+}
+
+// receiptID names the address that the console has for receipts; without one it has only one.
+func (h *Huawei) receiptID() string {
+	if h.receipts.Secret.IsZero() {
+		return ""
+	}
+	return h.receipts.ID
+}
+
+// Receipts reads a request of Huawei.
+func (h *Huawei) Receipts(header http.Header, body []byte) ([]Receipt, error) {
+	if !h.receiptSigned(header, "X-HUAWEI-CALLBACK-ID") {
+		return nil, ErrUnsigned
+	}
+	return h.huaweiReceiptsOf(body, huaweiReceipts)
 }
 
 // intentWith adds the app's data as extras to an intent URI (intent://…#Intent;…;end).
@@ -314,11 +339,12 @@ func (h *Huawei) harmonyBody(n *Notification, devices []Device) ([]byte, error) 
 	type options struct {
 		TTL         int64  `json:"ttl"`
 		BITag       string `json:"biTag,omitempty"`
+		ReceiptID   string `json:"receiptId,omitempty"`
 		CollapseKey int    `json:"collapseKey,omitempty"`
 	}
 	o := options{
 		TTL:   seconds(n.timeToLive(cmp.Or(h.config.TimeToLive, 24*time.Hour), time.Second, huaweiMaxTTL)),
-		BITag: boundedID(n.MessageID, 64),
+		BITag: h.tag(n, devices), ReceiptID: h.receiptID(),
 	}
 	if n.CollapseKey != "" {
 		o.CollapseKey = n.collapseSlot()

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type rig struct {
 	oauth bool
 	// expire makes access tokens stale.
 	expire func()
+	// receipt is what the vendor would report of a push, for vendors that do.
+	receipt func(token, what string) (*pushtest.Receipt, error)
 }
 
 var vendors = []Vendor{
@@ -31,10 +34,11 @@ var vendors = []Vendor{
 }
 
 // newRig starts the vendor's fake and a provider with every default set. h changes the HTTP
-// settings.
-func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig {
+// settings, and receipts, if given, asks for receipts.
+func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig, receipts ...ReceiptConfig) *rig {
 	t.Helper()
 	r := &rig{}
+	rc := cmp.Or(receipts...)
 	must := func(err error) {
 		if err != nil {
 			t.Helper()
@@ -87,11 +91,13 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		fake, err := pushtest.NewHuawei(o)
 		must(err)
 		r.Server, r.expire, r.oauth = fake.Server, fake.ExpireTokens, vendor == VendorHuawei
+		r.receipt = fake.Receipt
+		fake.Console = pushtest.Console{URL: "https://im.example.com/push/receipts/console", User: rc.CallbackUser, Key: rc.CallbackKey.Reveal()}
 		h.RootCAs = fake.RootCAs()
 		r.again = func(good bool) Provider {
 			c := HuaweiConfig{
 				Name: "huawei", AppID: fake.AppID, AppSecret: secret(good, fake.AppSecret), BaseURL: fake.URL, TokenURL: fake.TokenURL,
-				ChannelID: "im", Category: "IM", LauncherClass: "com.example.app.Main", HTTP: h,
+				ChannelID: "im", Category: "IM", LauncherClass: "com.example.app.Main", Receipts: rc, HTTP: h,
 				Intent: "intent://com.example.app/chat?#Intent;scheme=pushscheme;launchFlags=0x04000000;end",
 			}
 			if vendor != VendorHuawei {
@@ -108,11 +114,13 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		fake, err := pushtest.NewHonor(o)
 		must(err)
 		r.Server, r.expire, r.oauth = fake.Server, fake.ExpireTokens, true
+		r.receipt = fake.Receipt
+		fake.Console = pushtest.Console{URL: "https://im.example.com/push/receipts/console", User: rc.CallbackUser, Key: rc.CallbackKey.Reveal()}
 		h.RootCAs = fake.RootCAs()
 		r.again = func(good bool) Provider {
 			p, err := NewHonor(HonorConfig{
 				Name: "honor", AppID: fake.AppID, ClientID: fake.ClientID, ClientSecret: secret(good, fake.ClientSecret),
-				BaseURL: fake.URL, TokenURL: fake.TokenURL, LauncherClass: "com.example.app.Main", HTTP: h,
+				BaseURL: fake.URL, TokenURL: fake.TokenURL, LauncherClass: "com.example.app.Main", Receipts: rc, HTTP: h,
 			})
 			must(err)
 			return p
@@ -121,10 +129,11 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		fake, err := pushtest.NewXiaomi(o)
 		must(err)
 		r.Server = fake.Server
+		r.receipt = fake.Receipt
 		h.RootCAs = fake.RootCAs()
 		r.again = func(good bool) Provider {
 			p, err := NewXiaomi(XiaomiConfig{
-				Name: "xiaomi", AppSecret: secret(good, fake.AppSecret), Package: fake.Package, BaseURL: fake.URL, ChannelID: "100001", HTTP: h,
+				Name: "xiaomi", AppSecret: secret(good, fake.AppSecret), Package: fake.Package, BaseURL: fake.URL, ChannelID: "100001", Receipts: rc, HTTP: h,
 			})
 			must(err)
 			return p
@@ -133,11 +142,12 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		fake, err := pushtest.NewOPPO(o)
 		must(err)
 		r.Server, r.expire, r.oauth = fake.Server, fake.ExpireTokens, true
+		r.receipt = fake.Receipt
 		h.RootCAs = fake.RootCAs()
 		r.again = func(good bool) Provider {
 			p, err := NewOPPO(OPPOConfig{
 				Name: "oppo", AppKey: NewSecret(fake.AppKey), MasterSecret: secret(good, fake.MasterSecret),
-				BaseURL: fake.URL, GlobalURL: fake.URL, ChannelID: "im", Category: "IM", NotifyLevel: 2, HTTP: h,
+				BaseURL: fake.URL, GlobalURL: fake.URL, ChannelID: "im", Category: "IM", NotifyLevel: 2, Receipts: rc, HTTP: h,
 			})
 			must(err)
 			return p
@@ -146,11 +156,12 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		fake, err := pushtest.NewVivo(o)
 		must(err)
 		r.Server, r.expire, r.oauth = fake.Server, fake.ExpireTokens, true
+		r.receipt = fake.Receipt
 		h.RootCAs = fake.RootCAs()
 		r.again = func(good bool) Provider {
 			p, err := NewVivo(VivoConfig{
 				Name: "vivo", AppID: fake.AppID, AppKey: NewSecret(fake.AppKey), AppSecret: secret(good, fake.AppSecret),
-				BaseURL: fake.URL, Category: "IM", HTTP: h,
+				BaseURL: fake.URL, Category: "IM", Receipts: rc, HTTP: h,
 			})
 			must(err)
 			return p
@@ -159,9 +170,10 @@ func newRig(t testing.TB, vendor Vendor, o pushtest.Options, h HTTPConfig) *rig 
 		fake, err := pushtest.NewMeizu(o)
 		must(err)
 		r.Server = fake.Server
+		r.receipt = fake.Receipt
 		h.RootCAs = fake.RootCAs()
 		r.again = func(good bool) Provider {
-			p, err := NewMeizu(MeizuConfig{Name: "meizu", AppID: fake.AppID, AppSecret: secret(good, fake.AppSecret), URL: fake.PushURL, HTTP: h})
+			p, err := NewMeizu(MeizuConfig{Name: "meizu", AppID: fake.AppID, AppSecret: secret(good, fake.AppSecret), URL: fake.PushURL, Receipts: rc, HTTP: h})
 			must(err)
 			return p
 		}

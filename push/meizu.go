@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -32,13 +33,17 @@ type MeizuConfig struct {
 	Activity string
 	// TimeToLive where the message has none, from 1 to 72 h. Zero means 24 h.
 	TimeToLive time.Duration
-	HTTP       HTTPConfig
+	// Receipts has the vendor report what became of pushes.
+	Receipts ReceiptConfig
+	HTTP     HTTPConfig
 }
 
 const (
 	meizuBatch    = 100
 	meizuMaxTitle = 32
 	meizuMaxText  = 100
+	meizuMaxURL   = 128 // bytes
+	meizuMaxParam = 64
 )
 
 // Meizu is Flyme Push.
@@ -53,12 +58,12 @@ func NewMeizu(c MeizuConfig) (*Meizu, error) {
 	if c.AppID == "" || c.AppSecret.IsZero() {
 		errs = append(errs, errors.New("needs an app ID and an app secret"))
 	}
-	errs = append(errs, c.HTTP.validate())
+	errs = append(errs, c.HTTP.validate(), c.Receipts.validate(c.Name, meizuMaxURL))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("push: meizu %s: %w", c.Name, err)
 	}
 	c.URL = cmp.Or(c.URL, "https://server-api-push.meizu.com/garcia/api/server/push/varnished/pushByPushId")
-	return &Meizu{app: newApp(c.Name, VendorMeizu, c.HTTP, c.AppSecret), config: c}, nil
+	return &Meizu{app: newApp(c.Name, VendorMeizu, c.HTTP, c.AppSecret).withReceipts(c.Receipts), config: c}, nil
 }
 
 // meizuSign signs pairs (name, value, …), which must be sorted by name.
@@ -107,7 +112,7 @@ func (m *Meizu) Check(ctx context.Context) error {
 
 // Preview returns the call for one device.
 func (m *Meizu) Preview(n *Notification, _ Device) (Preview, error) {
-	return previewCall(m.call(m.config.URL, n, []Device{{Token: NewToken(previewToken)}}), nil)
+	return m.preview(m.call(m.config.URL, n, []Device{{Token: NewToken(previewToken)}}), nil)
 }
 
 func (m *Meizu) post(ctx context.Context, n *Notification, part []Device) []Result {
@@ -177,6 +182,14 @@ type meizuMessage struct {
 		} `json:"notificationType"`
 		NotifyKey string `json:"notifyKey"`
 	} `json:"advanceInfo"`
+	// Extra is nil where no receipts are wanted.
+	Extra *meizuExtra `json:"extra,omitempty"`
+}
+
+type meizuExtra struct {
+	Callback string `json:"callback"`
+	Param    string `json:"callback.param"`
+	Type     int    `json:"callback.type"` // 3: delivered and clicked
 }
 
 func (m *Meizu) call(target string, n *Notification, part []Device) call {
@@ -198,6 +211,9 @@ func (m *Meizu) call(target string, n *Notification, part []Device) call {
 	b.Advance.Suspend, b.Advance.Clear = 1, 1
 	b.Advance.Type.Vibrate, b.Advance.Type.Lights, b.Advance.Type.Sound = 1, 1, 1
 	b.Advance.NotifyKey = hashText(n.replaceKey(), 8)
+	if param := m.receiptParam(n, meizuMaxParam, part); param != "" {
+		b.Extra = &meizuExtra{m.receiptURL(), param, 3}
+	}
 
 	pairs := []string{
 		"appId", m.config.AppID,
@@ -206,6 +222,13 @@ func (m *Meizu) call(target string, n *Notification, part []Device) call {
 	}
 	pairs = append(pairs, "sign", meizuSign(m.config.AppSecret.Reveal(), pairs...))
 	return call{url: target, header: []string{"Content-Type", formType}, body: form(pairs...)}
+}
+
+var meizuKinds = receiptCodes(map[ReceiptKind]string{ReceiptArrived: "1", ReceiptClicked: "2"})
+
+// Receipts reads a request of Meizu.
+func (m *Meizu) Receipts(_ http.Header, body []byte) ([]Receipt, error) {
+	return m.receiptsByMessage(body, "cb", meizuKinds, "")
 }
 
 // The codes for one push ID, in value, and those for the whole call differ: 110010 is in both.

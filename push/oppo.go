@@ -35,7 +35,9 @@ type OPPOConfig struct {
 	ClickActivity string
 	// TimeToLive where the message has none, at most 10 days. Zero means 24 h.
 	TimeToLive time.Duration
-	HTTP       HTTPConfig
+	// Receipts has the vendor report what became of pushes.
+	Receipts ReceiptConfig
+	HTTP     HTTPConfig
 }
 
 const (
@@ -45,6 +47,8 @@ const (
 	oppoMaxLong   = 128
 	oppoMaxSub    = 10
 	oppoMaxParams = 4000 // characters
+	oppoMaxURL    = 200
+	oppoMaxParam  = 100
 )
 
 // OPPO is OPPO Push, for OnePlus and realme too.
@@ -71,11 +75,11 @@ func NewOPPO(c OPPOConfig) (*OPPO, error) {
 	default:
 		errs = append(errs, errors.New("notify level is none of 1, 2, 16"))
 	}
-	errs = append(errs, c.HTTP.validate())
+	errs = append(errs, c.HTTP.validate(), c.Receipts.validate(c.Name, oppoMaxURL))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("push: oppo %s: %w", c.Name, err)
 	}
-	o := &OPPO{app: newApp(c.Name, VendorOPPO, c.HTTP, c.AppKey, c.MasterSecret), config: c}
+	o := &OPPO{app: newApp(c.Name, VendorOPPO, c.HTTP, c.AppKey, c.MasterSecret).withReceipts(c.Receipts), config: c}
 	o.china = o.site(cmp.Or(c.BaseURL, "https://api.push.oppomobile.com"))
 	o.abroad = o.site(cmp.Or(c.GlobalURL, "https://api-intl.push.oppomobile.com"))
 	return o, nil
@@ -198,7 +202,7 @@ func (o *OPPO) Preview(n *Notification, d Device) (Preview, error) {
 	if !oppoInChina(d.Token.Reveal()) {
 		site = o.abroad
 	}
-	return previewCall(o.call(site, "-", n, []Device{{Token: NewToken(previewToken)}}, true), nil)
+	return o.preview(o.call(site, "-", n, []Device{{Token: NewToken(previewToken)}}, true), nil)
 }
 
 func (o *OPPO) call(site *oppoSite, access string, n *Notification, part []Device, level bool) call {
@@ -206,12 +210,12 @@ func (o *OPPO) call(site *oppoSite, access string, n *Notification, part []Devic
 	notification := o.notification(n, level)
 	if len(part) == 1 {
 		c.url = site.url + "/server/v1/message/notification/unicast"
-		c.body = form("auth_token", access, "message", marshalText(oppoMessage{2, part[0].Token.Reveal(), notification}))
+		c.body = form("auth_token", access, "message", marshalText(o.message(notification, n, part[0])))
 		return c
 	}
 	messages := make([]oppoMessage, len(part))
 	for i, d := range part {
-		messages[i] = oppoMessage{2, d.Token.Reveal(), notification}
+		messages[i] = o.message(notification, n, d)
 	}
 	c.url = site.url + "/server/v1/message/notification/unicast_batch"
 	c.body = form("auth_token", access, "messages", marshalText(messages))
@@ -219,9 +223,17 @@ func (o *OPPO) call(site *oppoSite, access string, n *Notification, part []Devic
 }
 
 type oppoMessage struct {
-	TargetType   int          `json:"target_type"` // 2: registration ID
-	TargetValue  string       `json:"target_value"`
-	Notification *oppoDisplay `json:"notification"`
+	TargetType   int         `json:"target_type"` // 2: registration ID
+	TargetValue  string      `json:"target_value"`
+	Notification oppoDisplay `json:"notification"`
+}
+
+// message is what a device is sent. Each has a callback parameter of its own.
+func (o *OPPO) message(display oppoDisplay, n *Notification, d Device) oppoMessage {
+	if param := o.receiptParam(n, oppoMaxParam, []Device{d}); param != "" {
+		display.CallBackURL, display.CallBackParam = o.receiptURL(), param
+	}
+	return oppoMessage{2, d.Token.Reveal(), display}
 }
 
 type oppoDisplay struct {
@@ -242,6 +254,8 @@ type oppoDisplay struct {
 	TemplateID    string `json:"private_msg_template_id,omitempty"`
 	TemplateTitle string `json:"private_title_parameters,omitempty"`
 	TemplateText  string `json:"private_content_parameters,omitempty"`
+	CallBackURL   string `json:"call_back_url,omitempty"`
+	CallBackParam string `json:"call_back_parameter,omitempty"`
 }
 
 func (o *OPPO) level(n *Notification) int {
@@ -251,10 +265,10 @@ func (o *OPPO) level(n *Notification) int {
 	return cmp.Or(n.info().AndroidInfo.OPPONotifyLevel, o.config.NotifyLevel)
 }
 
-func (o *OPPO) notification(n *Notification, level bool) *oppoDisplay {
+func (o *OPPO) notification(n *Notification, level bool) oppoDisplay {
 	info := n.info()
 	a := &info.AndroidInfo
-	d := &oppoDisplay{
+	d := oppoDisplay{
 		AppMessageID: boundedID(n.MessageID, 64), Style: 1,
 		Title: cutRunes(nonBlank(n.Title, n.Group, n.From), oppoMaxTitle), SubTitle: cutRunes(info.ApnsInfo.SubTitle, oppoMaxSub),
 		Content: cutRunes(nonBlank(n.Text), oppoMaxText), OffLine: true,
@@ -279,6 +293,18 @@ func (o *OPPO) notification(n *Notification, level bool) *oppoDisplay {
 		d.TemplateTitle, d.TemplateText = compactJSON(a.OPPOPrivateTitleParameters), compactJSON(a.OPPOPrivateContentParameters)
 	}
 	return d
+}
+
+var oppoKinds = receiptCodes(map[ReceiptKind]string{
+	ReceiptArrived:     "push_arrive",
+	ReceiptClicked:     "push_click",
+	ReceiptDead:        "regid_invalid", // uninstalled, or 30 days offline
+	ReceiptUndelivered: "user_daily_limit",
+})
+
+// Receipts reads a request of OPPO.
+func (o *OPPO) Receipts(_ http.Header, body []byte) ([]Receipt, error) {
+	return o.receiptsByMessage(body, "data", oppoKinds, "")
 }
 
 // compactJSON returns an object as text, "" where there is none.

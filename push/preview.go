@@ -32,6 +32,15 @@ func previewCall(c call, err error) (Preview, error) {
 	return p, nil
 }
 
+// preview is previewCall without the secret part of the address for receipts.
+func (a *app) preview(c call, err error) (Preview, error) {
+	p, err := previewCall(c, err)
+	if secret := a.receipts.Secret.Reveal(); secret != "" {
+		p.Body = strings.ReplaceAll(p.Body, secret, secretPlaceholder)
+	}
+	return p, err
+}
+
 // readableForm writes a form a field a line, decoded, without its credentials.
 func readableForm(body string) string {
 	var b strings.Builder

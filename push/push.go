@@ -94,6 +94,9 @@ type Notification struct {
 	// MessageID is unique per message and must not be empty.
 	MessageID string
 	From      string
+	// Sent (Unix seconds) and Random are the message's own, for its receipts.
+	Sent   int64
+	Random uint32
 }
 
 // A Result is what became of one device's push.

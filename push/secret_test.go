@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,7 +85,11 @@ func TestNothingLeaks(t *testing.T) {
 		kinds = append(kinds, kind+mark)
 	}
 	for _, vendor := range vendors {
-		rig := newRig(t, vendor, pushtest.Options{}, HTTPConfig{Timeout: 200 * time.Millisecond})
+		var receipts ReceiptConfig
+		if slices.Contains(receiptVendors, vendor) {
+			receipts = receiptConfig()
+		}
+		rig := newRig(t, vendor, pushtest.Options{}, HTTPConfig{Timeout: 200 * time.Millisecond}, receipts)
 		providers := []Provider{rig.provider, rig.again(false)}
 		down := rig.again(true)
 		providers = append(providers, down)
@@ -105,6 +110,10 @@ func TestNothingLeaks(t *testing.T) {
 			}
 			preview, err := p.Preview(fullNotification(t), Device{Token: NewToken("ok-" + mark)})
 			fmt.Fprintf(&out, "%+v %v\n%+v\n", preview, err, p.Name())
+			if source, ok := p.(ReceiptSource); ok {
+				got, err := source.Receipts(nil, []byte(`{"statuses":[{"token":"`+mark+`"}],"`+mark+`":{"targets":"`+mark+`"}}`))
+				fmt.Fprintf(&out, "%+v %v\n", got, err)
+			}
 			p.Close()
 		}
 		needles = append(needles, secretsOf(rig.provider)...)

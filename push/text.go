@@ -43,6 +43,8 @@ type Message struct {
 	From, FromNick   string
 	Seq              uint64
 	ID               string
+	Sent             int64 // Unix seconds
+	Random           uint32
 	// CollapseKey and TimeToLive go into the Notification.
 	CollapseKey string
 	TimeToLive  time.Duration
@@ -74,7 +76,7 @@ const maxComposed = 4096
 func (t Texts) Compose(m Message) (*Notification, bool) {
 	n := &Notification{
 		CollapseKey: m.CollapseKey, TimeToLive: m.TimeToLive, Info: m.Info,
-		Group: m.Group, Seq: m.Seq, MessageID: m.ID, From: m.From,
+		Group: m.Group, Seq: m.Seq, MessageID: m.ID, From: m.From, Sent: m.Sent, Random: m.Random,
 	}
 	var title, desc string
 	if m.Info != nil {

@@ -37,7 +37,9 @@ type VivoConfig struct {
 	Intent string
 	// TimeToLive where the message has none, from 60 s to 24 h. Zero means 24 h.
 	TimeToLive time.Duration
-	HTTP       HTTPConfig
+	// Receipts has the vendor report what became of pushes.
+	Receipts ReceiptConfig
+	HTTP     HTTPConfig
 }
 
 const (
@@ -46,6 +48,8 @@ const (
 	vivoMaxTitle = 40
 	vivoMaxText  = 100
 	vivoMaxMap   = 1024 // characters, keys and values
+	vivoMaxURL   = 128
+	vivoMaxParam = 64
 	// vivoTaskLife is how long a stored body is pushed to further lists of devices, so that
 	// a large group costs one of the day's bodies and not one for each thousand members.
 	vivoTaskLife = 10 * time.Minute
@@ -82,12 +86,16 @@ func NewVivo(c VivoConfig) (*Vivo, error) {
 	if c.NotifyType < 0 || c.NotifyType > 4 {
 		errs = append(errs, errors.New("notify type is outside 1…4"))
 	}
-	errs = append(errs, c.HTTP.validate())
+	limit := vivoMaxURL
+	if c.Receipts.ID != "" {
+		limit = 0
+	}
+	errs = append(errs, c.HTTP.validate(), c.Receipts.validate(c.Name, limit))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("push: vivo %s: %w", c.Name, err)
 	}
 	v := &Vivo{
-		app: newApp(c.Name, VendorVivo, c.HTTP, c.AppKey, c.AppSecret), config: c, appID: id,
+		app: newApp(c.Name, VendorVivo, c.HTTP, c.AppKey, c.AppSecret).withReceipts(c.Receipts), config: c, appID: id,
 		url: cmp.Or(c.BaseURL, "https://api-push.vivo.com.cn"), tasks: make(map[string]vivoTask),
 	}
 	v.tokens = tokenSource{fetch: v.login, timeout: v.timeout}
@@ -184,7 +192,7 @@ func (v *Vivo) Check(ctx context.Context) error { return v.tokens.check(ctx, v.n
 
 // Preview returns the call for one device.
 func (v *Vivo) Preview(n *Notification, _ Device) (Preview, error) {
-	return previewCall(v.single("", n, Device{Token: NewToken(previewToken)}), nil)
+	return v.preview(v.single("", n, Device{Token: NewToken(previewToken)}), nil)
 }
 
 type vivoBody struct {
@@ -203,9 +211,17 @@ type vivoBody struct {
 	RequestID      string  `json:"requestId"`
 	NotifyID       int32   `json:"notifyId"`
 	PushMode       int     `json:"pushMode"`
+	// Extra is nil where no receipts are wanted.
+	Extra *vivoExtra `json:"extra,omitempty"`
 }
 
-func (v *Vivo) body(n *Notification) vivoBody {
+type vivoExtra struct {
+	Callback   string `json:"callback,omitempty"`
+	CallbackID string `json:"callback.id,omitempty"`
+	Param      string `json:"callback.param"`
+}
+
+func (v *Vivo) body(n *Notification, part []Device) vivoBody {
 	a := &n.info().AndroidInfo
 	b := vivoBody{
 		AppID: v.appID, NotifyType: cmp.Or(int(a.VIVONotifyType), v.config.NotifyType, 4),
@@ -221,6 +237,12 @@ func (v *Vivo) body(n *Notification) vivoBody {
 	if utf8.RuneCountInString("ext"+b.Custom.Ext+"im"+b.Custom.Routing) > vivoMaxMap {
 		b.Custom.Ext = ""
 	}
+	if param := v.receiptParam(n, vivoMaxParam, part); param != "" {
+		b.Extra = &vivoExtra{CallbackID: v.receipts.ID, Param: param}
+		if b.Extra.CallbackID == "" {
+			b.Extra.Callback = v.receiptURL()
+		}
+	}
 	return b
 }
 
@@ -229,14 +251,14 @@ func (v *Vivo) call(path, access string, body any) call {
 }
 
 func (v *Vivo) single(access string, n *Notification, d Device) call {
-	b := v.body(n)
+	b := v.body(n, []Device{d})
 	b.RegID = d.Token.Reveal()
 	return v.call("/message/send", access, b)
 }
 
 // list stores the body, unless it is stored already, and pushes it to the devices.
 func (v *Vivo) list(ctx context.Context, access string, n *Notification, part []Device) []Result {
-	store := v.call("/message/saveListPayload", access, v.body(n))
+	store := v.call("/message/saveListPayload", access, v.body(n, part))
 	task, ok := v.task(string(store.body))
 	if !ok {
 		results := v.post(ctx, store, access, part)
@@ -277,6 +299,19 @@ func (v *Vivo) keep(body, id string) {
 		}
 	}
 	v.tasks[body] = vivoTask{id, time.Now()}
+}
+
+// Whose names vivo gives to the events is not known: a receipt without one is of an arrival.
+var vivoKinds = receiptCodes(map[ReceiptKind]string{
+	ReceiptArrived:     "0 1 push_arrive arrive",
+	ReceiptClicked:     "2 push_click click",
+	ReceiptDead:        "regid_invalid",
+	ReceiptUndelivered: "user_daily_limit",
+})
+
+// Receipts reads a request of vivo.
+func (v *Vivo) Receipts(_ http.Header, body []byte) ([]Receipt, error) {
+	return v.receiptsByMessage(body, "data", vivoKinds, ReceiptArrived)
 }
 
 var vivoCodes = newCodeTable(map[Outcome]string{

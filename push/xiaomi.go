@@ -32,7 +32,9 @@ type XiaomiConfig struct {
 	Intent string
 	// TimeToLive where the message has none, at most 10 days. Zero means 24 h.
 	TimeToLive time.Duration
-	HTTP       HTTPConfig
+	// Receipts has the vendor report what became of pushes.
+	Receipts ReceiptConfig
+	HTTP     HTTPConfig
 }
 
 const (
@@ -41,6 +43,11 @@ const (
 	xiaomiMaxText    = 127
 	xiaomiMaxExtras  = 1024 // characters, keys and values
 	xiaomiMaxPayload = 4096
+	xiaomiMaxURL     = 200 // it counts as an extra: some room is left
+	xiaomiMaxParam   = 256 // bytes
+	// xiaomiReceipts asks for what arrived 1, was clicked 2, has an invalid target 16, met an app
+	// that disabled push 32, was filtered out 64 or was over the day's quota 128.
+	xiaomiReceipts = "243"
 )
 
 // Xiaomi is Mi Push.
@@ -71,11 +78,11 @@ func NewXiaomi(c XiaomiConfig) (*Xiaomi, error) {
 			errs = append(errs, errors.New("region is unknown"))
 		}
 	}
-	errs = append(errs, c.HTTP.validate())
+	errs = append(errs, c.HTTP.validate(), c.Receipts.validate(c.Name, xiaomiMaxURL))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("push: xiaomi %s: %w", c.Name, err)
 	}
-	return &Xiaomi{app: newApp(c.Name, VendorXiaomi, c.HTTP, c.AppSecret), config: c, sendURL: base + "/v3/message/regid"}, nil
+	return &Xiaomi{app: newApp(c.Name, VendorXiaomi, c.HTTP, c.AppSecret).withReceipts(c.Receipts), config: c, sendURL: base + "/v3/message/regid"}, nil
 }
 
 // BatchSize is 1000.
@@ -113,7 +120,7 @@ func (x *Xiaomi) Check(ctx context.Context) error {
 
 // Preview returns the call for one device.
 func (x *Xiaomi) Preview(n *Notification, _ Device) (Preview, error) {
-	return previewCall(x.call(n, []Device{{Token: NewToken(previewToken)}}), nil)
+	return x.preview(x.call(n, []Device{{Token: NewToken(previewToken)}}), nil)
 }
 
 func (x *Xiaomi) call(n *Notification, part []Device) call {
@@ -132,6 +139,9 @@ func (x *Xiaomi) call(n *Notification, part []Device) call {
 		"extra.sound_uri", sound,
 		"extra.jobkey", hashText(n.MessageID, 20),
 		"extra.im", marshalText(n.routing()),
+	}
+	if param := x.receiptParam(n, xiaomiMaxParam, part); param != "" {
+		extras = append(extras, "extra.callback", x.receiptURL(), "extra.callback.param", param, "extra.callback.type", xiaomiReceipts)
 	}
 	size := 0
 	for _, s := range extras {
@@ -159,6 +169,18 @@ func (x *Xiaomi) call(n *Notification, part []Device) call {
 	return call{url: x.sendURL, body: form(fields...), header: []string{
 		"Authorization", "key=" + x.config.AppSecret.Reveal(), "Content-Type", formType,
 	}}
+}
+
+var xiaomiKinds = receiptCodes(map[ReceiptKind]string{
+	ReceiptArrived:     "1",
+	ReceiptClicked:     "2 3",
+	ReceiptDead:        "16",
+	ReceiptUndelivered: "32 64 128 1024",
+})
+
+// Receipts reads a request of Xiaomi.
+func (x *Xiaomi) Receipts(_ http.Header, body []byte) ([]Receipt, error) {
+	return x.receiptsByMessage(body, "data", xiaomiKinds, "")
 }
 
 var xiaomiCodes = newCodeTable(map[Outcome]string{

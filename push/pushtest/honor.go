@@ -13,6 +13,8 @@ type Honor struct {
 	*Server
 	AppID, ClientID, ClientSecret string
 	TokenURL                      string
+	// Console is to be set before Receipt is called.
+	Console Console
 }
 
 // NewHonor starts the fake. A token that starts with value-fail- is listed under failTokens;
@@ -60,6 +62,7 @@ func (h *Honor) send(w http.ResponseWriter, r *http.Request) {
 	var m struct {
 		Android struct {
 			TTL          string `json:"ttl"`
+			BITag        string `json:"biTag"`
 			Notification struct {
 				Title      string  `json:"title"`
 				Importance string  `json:"importance"`
@@ -95,7 +98,7 @@ func (h *Honor) send(w http.ResponseWriter, r *http.Request) {
 		h.violate("honor: too long")
 		h.answer(w, 200, 80300008, "too long", nil, nil)
 		return
-	case !ttlWithin(m.Android.TTL, 1296000), n.Title == "", n.NotifyID < 1, n.Badge != nil && n.Badge.Class == "",
+	case !ttlWithin(m.Android.TTL, 1296000), len(m.Android.BITag) > 64, n.Title == "", n.NotifyID < 1, n.Badge != nil && n.Badge.Class == "",
 		n.Importance != "LOW" && n.Importance != "NORMAL", n.Importance == "LOW" && n.Image != nil:
 		h.violate("honor: message refused")
 		h.answer(w, 200, 80200050, "parameter", nil, nil)

@@ -17,6 +17,8 @@ type Huawei struct {
 	// KeyFile is a service account's key file, for v3.
 	KeyFile  string
 	TokenURL string
+	// Console is to be set before Receipt is called.
+	Console Console
 }
 
 // NewHuawei starts the fake.
@@ -178,11 +180,12 @@ func (h *Huawei) parse(r *http.Request, body []byte, v3 bool) ([]string, bool) {
 				Token []string `json:"token"`
 			} `json:"target"`
 			Options struct {
-				TTL int64 `json:"ttl"`
+				TTL   int64  `json:"ttl"`
+				BITag string `json:"biTag"`
 			} `json:"pushOptions"`
 		}
 		ok := h.readJSON(r, body, &m)
-		if r.Header.Get("push-type") != "0" || m.Payload.Notification.HarmonyClick == nil || m.Options.TTL < 1 || m.Options.TTL > 1296000 {
+		if r.Header.Get("push-type") != "0" || m.Payload.Notification.HarmonyClick == nil || m.Options.TTL < 1 || m.Options.TTL > 1296000 || len(m.Options.BITag) > 64 {
 			h.violate("huawei v3: message refused")
 			ok = false
 		}
@@ -194,6 +197,7 @@ func (h *Huawei) parse(r *http.Request, body []byte, v3 bool) ([]string, bool) {
 			Android struct {
 				TTL          string       `json:"ttl"`
 				CollapseKey  *int         `json:"collapse_key"`
+				BITag        string       `json:"bi_tag"`
 				Notification notification `json:"notification"`
 			} `json:"android"`
 			Token []string `json:"token"`
@@ -204,7 +208,7 @@ func (h *Huawei) parse(r *http.Request, body []byte, v3 bool) ([]string, bool) {
 	if !ttlWithin(m.Message.Android.TTL, 1296000) || n.Title == "" || n.Importance != "LOW" && n.Importance != "NORMAL" ||
 		n.Click.Type < 1 || n.Click.Type > 3 || n.Click.Type == 1 && n.Click.Intent+n.Click.Action == "" ||
 		n.Badge != nil && (n.Badge.Class == "" || n.Badge.Add > 99 || n.Badge.Set > 99) ||
-		m.Message.Data != "" && !json.Valid([]byte(m.Message.Data)) ||
+		len(m.Message.Android.BITag) > 64 || m.Message.Data != "" && !json.Valid([]byte(m.Message.Data)) ||
 		m.Message.Android.CollapseKey != nil && (*m.Message.Android.CollapseKey < -1 || *m.Message.Android.CollapseKey > 100) {
 		h.violate("huawei: message refused")
 		ok = false

@@ -92,11 +92,12 @@ func (m *Meizu) send(w http.ResponseWriter, r *http.Request) {
 		Advance struct {
 			NotifyKey string `json:"notifyKey"`
 		} `json:"advanceInfo"`
+		Extra meizuExtra `json:"extra"`
 	}
 	tokens := strings.Split(f.Get("pushIds"), ",")
 	if json.Unmarshal([]byte(f.Get("messageJson")), &msg) != nil || msg.Time.Valid < 1 || msg.Time.Valid > 72 ||
 		!m.length("title", msg.Bar.Title, 1, 32) || !m.length("content", msg.Bar.Content, 1, 100) ||
-		!meizuNotifyKey.MatchString(msg.Advance.NotifyKey) || msg.Expand.Type == 1 && msg.Expand.Content == "" {
+		!m.checkCallback(msg.Extra.Callback, msg.Extra.Param, 128, 64) || !meizuNotifyKey.MatchString(msg.Advance.NotifyKey) || msg.Expand.Type == 1 && msg.Expand.Content == "" {
 		m.violate("meizu: message refused")
 		meizuAnswer(w, "1005", "parameter", "")
 		return

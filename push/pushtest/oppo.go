@@ -56,16 +56,18 @@ type oppoMessage struct {
 	TargetType   int    `json:"target_type"`
 	TargetValue  string `json:"target_value"`
 	Notification struct {
-		AppMessageID string  `json:"app_message_id"`
-		Style        int     `json:"style"`
-		Title        string  `json:"title"`
-		SubTitle     *string `json:"sub_title"`
-		Content      string  `json:"content"`
-		Parameters   string  `json:"action_parameters"`
-		TTL          int64   `json:"off_line_ttl"`
-		Category     *string `json:"category"`
-		NotifyLevel  *int    `json:"notify_level"`
-		NotifyID     int32   `json:"notify_id"`
+		AppMessageID  string  `json:"app_message_id"`
+		Style         int     `json:"style"`
+		Title         string  `json:"title"`
+		SubTitle      *string `json:"sub_title"`
+		Content       string  `json:"content"`
+		Parameters    string  `json:"action_parameters"`
+		TTL           int64   `json:"off_line_ttl"`
+		Category      *string `json:"category"`
+		NotifyLevel   *int    `json:"notify_level"`
+		NotifyID      int32   `json:"notify_id"`
+		CallBackURL   string  `json:"call_back_url"`
+		CallBackParam string  `json:"call_back_parameter"`
 	} `json:"notification"`
 }
 
@@ -157,7 +159,7 @@ func (p *OPPO) checkMessage(m oppoMessage) bool {
 	return m.TargetType == 2 && m.TargetValue != "" && n.AppMessageID != "" && (n.Style == 1 || n.Style == 2) &&
 		p.length("title", n.Title, 1, 50) && p.length("content", n.Content, 1, most) &&
 		p.length("action_parameters", n.Parameters, 0, 4000) && json.Valid([]byte(n.Parameters)) &&
-		n.TTL > 0 && n.TTL <= 10*24*3600 && n.NotifyID > 0 &&
+		p.checkCallback(n.CallBackURL, n.CallBackParam, 200, 100) && n.TTL > 0 && n.TTL <= 10*24*3600 && n.NotifyID > 0 &&
 		(n.SubTitle == nil || p.length("sub_title", *n.SubTitle, 1, 10)) &&
 		(n.Category == nil || *n.Category != "") && (n.NotifyLevel == nil || n.Category != nil)
 }

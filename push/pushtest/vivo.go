@@ -16,6 +16,8 @@ import (
 type Vivo struct {
 	*Server
 	AppID, AppKey, AppSecret string
+	// Console is where pushes that only name a callback.id are reported to.
+	Console Console
 
 	mu    sync.Mutex
 	tasks map[string][]byte
@@ -88,6 +90,7 @@ type vivoBody struct {
 	Custom         map[string]string `json:"clientCustomMap"`
 	RequestID      string            `json:"requestId"`
 	NotifyID       int32             `json:"notifyId"`
+	Extra          map[string]string `json:"extra"`
 }
 
 // open checks what all calls have in common; it answers and returns false if that is wrong.
@@ -113,6 +116,7 @@ func (v *Vivo) check(r *http.Request, body []byte) (vivoBody, bool) {
 	ok = ok && string(m.AppID) == v.AppID && m.NotifyType >= 1 && m.NotifyType <= 4 &&
 		v.length("title", m.Title, 1, 40) && v.length("content", m.Content, 1, 100) && m.TTL >= 60 && m.TTL <= 86400 &&
 		(m.SkipType == 1 || m.SkipType == 4 && m.SkipContent != "") && (m.Classification != nil || m.Category != nil) &&
+		v.checkCallback(m.Extra["callback"]+m.Extra["callback.id"], m.Extra["callback.param"], 128, 64) &&
 		v.length("requestId", m.RequestID, 1, 64) && m.NotifyID > 0 && size <= 1024
 	if !ok {
 		v.violate("vivo: message refused")

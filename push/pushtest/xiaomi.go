@@ -64,6 +64,7 @@ func (x *Xiaomi) send(w http.ResponseWriter, r *http.Request) {
 		len(f.Get("payload")) > 4096, extras > 10 || size > 1024,
 		err != nil || ttl < 1000 || ttl > 10*24*3600*1000, // milliseconds
 		idErr != nil || id < 0, f.Get("extra.notify_effect") == "2" && f.Get("extra.intent_uri") == "",
+		!x.checkCallback(f.Get("extra.callback"), f.Get("extra.callback.param"), 256, 256),
 		len(f.Get("extra.jobkey")) > 20 || strings.HasPrefix(f.Get("extra.jobkey"), "_"):
 		x.violate("xiaomi: message refused")
 		xiaomiError(w, "10017", "parameter")
