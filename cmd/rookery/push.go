@@ -267,7 +267,7 @@ func (p pushEvents) Report(events []dispatch.Event) {
 	out := make([]callback.PushEvent, len(events))
 	for i, e := range events {
 		out[i] = callback.PushEvent{
-			Time: e.Time.Unix(), From: e.From, To: e.To, Platform: pushPlatforms[e.Vendor], Group: e.Group, Seq: e.Seq, Random: e.Random,
+			Time: e.Time.Unix(), Stage: int(e.Stage), From: e.From, To: e.To, Platform: pushPlatforms[e.Vendor], Group: e.Group, Seq: e.Seq, Random: e.Random,
 			Sent: e.Sent, PushID: e.PushID, ErrCode: e.ErrCode(),
 		}
 		if e.Outcome != push.Accepted {

@@ -482,7 +482,11 @@ func TestWhatTheAppIsTold(t *testing.T) {
 			Account: "bob", Action: "Login", Reason: "Register", Platform: "iOS", IP: "192.0.2.1", At: time.Now(), Kicked: []string{"Web", "PC"},
 		})
 		l.outbox.OverLimit("openim", "querystate", 201, 200, hooks.Origin{IP: "192.0.2.9", Platform: "RESTAPI"})
-		l.outbox.Pushed([]callback.PushEvent{{Time: 5, From: "bob", To: "ann", Platform: 1, Group: "g1", Seq: 1, Random: 7, Sent: 4}})
+		l.outbox.Pushed([]callback.PushEvent{
+			{Time: 5, Stage: 1, From: "bob", To: "ann", Platform: 1, Group: "g1", Seq: 1, Random: 7, Sent: 4},
+			{Time: 5, Stage: 3, From: "bob", To: "ann", Platform: 2, Group: "g1", Seq: 2, Random: 8, Sent: 4},
+			{Time: 5, Stage: 2, From: "bob", To: "ann", Platform: 1, Group: "g1", Seq: 1, Random: 7, Sent: 4},
+		})
 		time.Sleep(time.Minute)
 		l.stop()
 		now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -519,7 +523,12 @@ func TestWhatTheAppIsTold(t *testing.T) {
 				fmt.Sprintf(`{"CallbackCommand":"Group.CallbackOnMemberStateChange","EventTime":%d,"GroupId":"g1","Type":"Public"}`, now.UnixMilli()),
 			"CallbackCommand=Push.OfflinePush&SdkAppid=1400000001&contenttype=json " +
 				`{"Events":[{"CallbackCommand":"Push.OfflinePush","EventType":2,"EventTime":5,"From_Account":"bob","To_Account":"ann","PushPlatform":1,"PushStage":1,` +
+				`"GroupID":"g1","MsgSeq":1,"MsgRandom":7,"MsgTime":4,"ErrCode":0,"ErrInfo":""},` +
+				`{"CallbackCommand":"Push.OfflinePush","EventType":2,"EventTime":5,"From_Account":"bob","To_Account":"ann","PushPlatform":1,"PushStage":2,` +
 				`"GroupID":"g1","MsgSeq":1,"MsgRandom":7,"MsgTime":4,"ErrCode":0,"ErrInfo":""}]}`,
+			"CallbackCommand=Push.OfflinePush&SdkAppid=1400000001&contenttype=json " +
+				`{"Events":[{"CallbackCommand":"Push.OfflinePush","EventType":2,"EventTime":5,"From_Account":"bob","To_Account":"ann","PushPlatform":2,"PushStage":3,` +
+				`"GroupID":"g1","MsgSeq":2,"MsgRandom":8,"MsgTime":4,"ErrCode":0,"ErrInfo":""}]}`,
 		}
 		slices.Sort(want)
 		if !slices.Equal(got, want) {

@@ -11,9 +11,10 @@ import (
 	"github.com/rookery-im/rookery/storage"
 )
 
-// A PushEvent is the end of an offline push of a group's message to one device.
+// A PushEvent is how far an offline push of a group's message to one device has come.
 type PushEvent struct {
 	Time     int64 // Unix seconds
+	Stage    int   // 1 sent, 2 arrived, 3 clicked
 	From, To group.Account
 	Platform int // 1 APNs, 2 Xiaomi, 3 Huawei, 4 FCM, 5 Meizu, 6 OPPO, 7 vivo, 8 Honor
 	Group    group.ID
@@ -54,20 +55,26 @@ func (o *Outbox) Pushed(events []PushEvent) {
 		ErrCode         int
 		ErrInfo         string
 	}
-	const ofGroup, sent = 2, 1
-	for part := range slices.Chunk(events, maxPushEvents) {
-		body := struct{ Events []entry }{}
-		for _, e := range part {
-			body.Events = append(body.Events, entry{
-				offlinePush, ofGroup, e.Time, e.From, e.To, e.Platform, sent, e.Group, e.Seq, e.Random, e.Sent, e.PushID, e.ErrCode, e.ErrInfo,
-			})
+	const ofGroup = 2
+	var queues [pushQueues][]PushEvent // what concerns one message stays in order
+	for _, e := range events {
+		n := uint64(e.Seq) % pushQueues
+		queues[n] = append(queues[n], e)
+	}
+	for n, events := range queues {
+		for part := range slices.Chunk(events, maxPushEvents) {
+			body := struct{ Events []entry }{}
+			for _, e := range part {
+				body.Events = append(body.Events, entry{
+					offlinePush, ofGroup, e.Time, e.From, e.To, e.Platform, e.Stage, e.Group, e.Seq, e.Random, e.Sent, e.PushID, e.ErrCode, e.ErrInfo,
+				})
+			}
+			raw, err := json.Marshal(body)
+			if err != nil {
+				o.log.Error("callback body", "command", offlinePush, "err", err)
+				return
+			}
+			o.queueState(storage.Prefix("push", strconv.Itoa(n)), &storage.Callback{Command: offlinePush, Body: raw, Time: time.Now().UnixMilli()}, hooks.Origin{})
 		}
-		raw, err := json.Marshal(body)
-		if err != nil {
-			o.log.Error("callback body", "command", offlinePush, "err", err)
-			return
-		}
-		n := int(part[0].Seq) % pushQueues
-		o.queueState(storage.Prefix("push", strconv.Itoa(n)), &storage.Callback{Command: offlinePush, Body: raw, Time: time.Now().UnixMilli()}, hooks.Origin{})
 	}
 }

@@ -27,11 +27,22 @@ type Presence interface {
 // and keeps no reference to events.
 type Reporter interface{ Report(events []Event) }
 
-// An Event is the end of one push to one device.
+// A Stage is how far a push has come, as the app's server is told.
+type Stage int
+
+// The stages: the vendor has taken the push, or refused it; then what its receipts tell.
+const (
+	StageSent    Stage = 1
+	StageArrived Stage = 2
+	StageClicked Stage = 3
+)
+
+// An Event is the end of one push to one device, or what a receipt tells of it later.
 type Event struct {
 	Time   time.Time
+	Stage  Stage
 	Vendor push.Vendor
-	From   group.Account
+	From   group.Account // empty where a receipt had no room for it
 	To     group.Account
 	Group  group.ID
 	Seq    group.Seq
@@ -136,8 +147,9 @@ type Dispatcher struct {
 	queued atomic.Int64 // jobs and devices that wait, as far as this process knows
 	evict  sync.Mutex
 
-	records chan record
-	locks   [256]sync.Mutex // of accounts and of tokens being registered, by hash; several are taken in order
+	records  chan record
+	receipts receipts
+	locks    [256]sync.Mutex // of accounts and of tokens being registered, by hash; several are taken in order
 }
 
 // New returns a dispatcher over store. presence nil means that nobody is connected, reporter
@@ -153,6 +165,7 @@ func New(store storage.Store, cfg Config, presence Presence, reporter Reporter, 
 	if log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
+	d.receipts.slots = make(chan struct{}, receiptSlots)
 	d.metrics = newMetrics(d)
 	d.notes.entries = make(map[noteKey]*note)
 	d.unread.entries = make(map[group.Account]unreadEntry)

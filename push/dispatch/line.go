@@ -24,6 +24,7 @@ type line struct {
 	provider push.Provider
 	batch    int
 	gate     *push.Gate
+	receipts push.ReceiptSource // nil: the vendor sends none
 	guard    *push.RemovalGuard
 	wake     chan struct{}
 
@@ -61,8 +62,9 @@ const (
 )
 
 func newLine(d *Dispatcher, app App) *line {
+	receipts, _ := app.Provider.(push.ReceiptSource)
 	return &line{
-		d: d, name: app.Provider.Name(), id: app.ID, provider: app.Provider, batch: max(app.Provider.BatchSize(), 1),
+		d: d, receipts: receipts, name: app.Provider.Name(), id: app.ID, provider: app.Provider, batch: max(app.Provider.BatchSize(), 1),
 		gate: push.NewGate(d.cfg.Gate), guard: push.NewRemovalGuard(d.cfg.Removal),
 		wake: make(chan struct{}, 1), tasks: make(map[string]*task), coming: make(map[string]bool), window: windowTasks, more: true,
 	}
@@ -472,11 +474,7 @@ func (l *line) judge(ctx context.Context, t *task, found []address, results []pu
 		d.metrics.gates.WithLabelValues(l.name, string(reason)).Inc()
 		l.warn(ctx, reason, results)
 	}
-	wasSuspect := l.guard.Suspect()
-	mayRemove := l.guard.Record(now, results)
-	if !wasSuspect && l.guard.Suspect() {
-		d.log.Error("so many push tokens look dead that none is removed: are the credentials those of the app, and is it the right environment?", "provider", l.name)
-	}
+	mayRemove := l.mayRemove(now, results)
 	var tries []storage.PushTarget
 	var retryable bool
 	var atLeast time.Duration
@@ -511,6 +509,16 @@ func (l *line) judge(ctx context.Context, t *task, found []address, results []pu
 		return nil, now
 	}
 	return &rest, now.Add(wait)
+}
+
+// mayRemove has the guard count results and reports whether tokens may be removed for them.
+func (l *line) mayRemove(now time.Time, results []push.Result) bool {
+	wasSuspect := l.guard.Suspect()
+	may := l.guard.Record(now, results)
+	if !wasSuspect && l.guard.Suspect() {
+		l.d.log.Error("so many push tokens look dead that none is removed: are the credentials those of the app, and is it the right environment?", "provider", l.name)
+	}
+	return may
 }
 
 func (l *line) warn(ctx context.Context, reason push.GateReason, results []push.Result) {
@@ -567,7 +575,7 @@ func (d *Dispatcher) report(l *line, n *note, found []address, results []push.Re
 		}
 		m := n.message
 		events = append(events, Event{
-			Time: time.Now(), Vendor: l.provider.Vendor(), From: m.From, To: found[i].target.Account, Group: m.Group, Seq: m.Seq,
+			Time: time.Now(), Stage: StageSent, Vendor: l.provider.Vendor(), From: m.From, To: found[i].target.Account, Group: m.Group, Seq: m.Seq,
 			Random: m.Random, Sent: m.Time, PushID: r.VendorID, Outcome: r.Outcome, Code: r.Code,
 		})
 	}

@@ -18,6 +18,17 @@ const (
 	dropGaveUp    = "gave_up"   // no try is left
 )
 
+// Why a receipt is not taken: the label kind, beside what receipts tell.
+const (
+	receiptBadAddress = "bad_address" // the secret in it is wrong
+	receiptUnsigned   = "unsigned"    // the vendor's signature is missing or wrong
+	receiptMalformed  = "malformed"   // the request can't be read
+	receiptFailed     = "failed"      // the store or a slot was not to be had: the vendor may repeat it
+	receiptForeign    = "foreign"     // no parameter of ours: of no push of a group by this provider app
+	receiptRepeated   = "repeated"
+	receiptUnowned    = "unowned" // the token is nobody's by now, or its user is not in the group
+)
+
 type metrics struct {
 	d       *Dispatcher
 	sends   *prometheus.CounterVec
@@ -26,6 +37,7 @@ type metrics struct {
 	removed *prometheus.CounterVec
 	gates   *prometheus.CounterVec
 	members prometheus.Counter
+	reports *prometheus.CounterVec
 	queued  *prometheus.Desc
 	closed  *prometheus.Desc
 	suspect *prometheus.Desc
@@ -52,6 +64,9 @@ func newMetrics(d *Dispatcher) *metrics {
 		members: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rookery_push_members_total", Help: "Members of groups that were looked at for a push.",
 		}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rookery_push_receipts_total", Help: "Receipts of vendors, by what they tell of a push or why they are not taken.",
+		}, []string{"vendor", "kind"}),
 		queued:  prometheus.NewDesc("rookery_push_queue_entries", "Messages whose members are to be looked at, and devices that are to be pushed to.", nil, nil),
 		closed:  prometheus.NewDesc("rookery_push_paused", "1: the provider app is paused, for this reason.", []string{"provider", "reason"}, nil),
 		suspect: prometheus.NewDesc("rookery_push_tokens_suspect", "1: so many tokens look dead that none is removed; look at the credentials.", []string{"provider"}, nil),
@@ -59,7 +74,7 @@ func newMetrics(d *Dispatcher) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.sends, m.latency, m.dropped, m.removed, m.gates, m.members}
+	return []prometheus.Collector{m.sends, m.latency, m.dropped, m.removed, m.gates, m.members, m.reports}
 }
 
 // Describe implements prometheus.Collector.

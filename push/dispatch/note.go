@@ -128,6 +128,7 @@ func (d *Dispatcher) compose(g *group.Group, m *group.Message) (plain, collapsed
 	plain, ok := d.cfg.Texts.Compose(push.Message{
 		Elements: elements(m.Body), Info: info, Group: string(g.ID), GroupName: g.Name,
 		From: string(m.From), FromNick: cmp.Or(m.Sender.NameCard, m.Sender.Nick), Seq: uint64(m.Seq), ID: m.ID.String(),
+		Sent: m.Time, Random: m.Random,
 	})
 	if !ok {
 		return nil, nil

@@ -26,6 +26,8 @@ type vendor struct {
 	name  string
 	kind  push.Vendor
 	batch int
+	// receiptSecret is empty where there are no receipts.
+	receiptSecret string
 	// answer says what becomes of a device; nil: accepted. It may wait.
 	answer func(ctx context.Context, n *push.Notification, token string) push.Result
 
