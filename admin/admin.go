@@ -91,7 +91,10 @@ type Backend struct {
 	Ready   func(ctx context.Context) error
 	Metrics prometheus.Gatherer // nil: no /metrics
 	Exports *command.Exporter   // nil: no files to download
-	Log     *slog.Logger        // nil: none
+	// Receipts answers what a push vendor posts to /push/receipts/{app}/{secret}. It returns false,
+	// and has answered nothing, where that is to look like no resource. Nil: there is none.
+	Receipts func(w http.ResponseWriter, r *http.Request, app, secret string) bool
+	Log      *slog.Logger // nil: none
 }
 
 // rememberedUserSigs is how many good UserSigs a Server need not verify again. Only the app's
@@ -155,6 +158,9 @@ func (s *Server) routes() *gin.Engine {
 	r.GET("/docs", func(c *gin.Context) { c.Data(http.StatusOK, "text/html; charset=utf-8", s.page) })
 	if s.back.Exports != nil {
 		r.GET(command.ExportPath+":name", s.download)
+	}
+	if s.back.Receipts != nil {
+		r.POST("/push/receipts/:app/:secret", s.receipts)
 	}
 	if s.cfg.Pprof {
 		r.GET("/debug/pprof/*name", profiles)
@@ -221,6 +227,13 @@ func (s *Server) ready(c *gin.Context) {
 		}
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+}
+
+// receipts serves the vendors of push, who have no UserSig: their secret is in the address.
+func (s *Server) receipts(c *gin.Context) {
+	if !s.back.Receipts(c.Writer, c.Request, c.Param("app"), c.Param("secret")) {
+		s.noRoute(c)
+	}
 }
 
 // downloadTime is how long a download may take, instead of the listener's write timeout.

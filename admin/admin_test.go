@@ -405,3 +405,36 @@ func TestDownload(t *testing.T) {
 		}
 	}
 }
+
+// TestReceipts: vendors get what Backend.Receipts answers, and where it answers nothing, what
+// anybody gets who asks for what is not there.
+func TestReceipts(t *testing.T) {
+	ask := func(s *admin.Server, method, path string) string {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader("body")))
+		return fmt.Sprint(w.Code, w.Header(), w.Body)
+	}
+	s := newServer(t, admin.Config{AllowedIPs: []string{"203.0.113.1"}}, func(b *admin.Backend) {
+		b.Receipts = func(w http.ResponseWriter, r *http.Request, app, secret string) bool {
+			if secret != "good" {
+				return false
+			}
+			body, err := io.ReadAll(r.Body)
+			_, _ = fmt.Fprint(w, app, " ", string(body), " ", err)
+			return true
+		}
+	})
+	if got := ask(s, "POST", "/push/receipts/xiaomi/good"); !strings.HasPrefix(got, "200 ") || !strings.HasSuffix(got, "xiaomi body <nil>") {
+		t.Errorf("receipts are answered with %s", got)
+	}
+	nothing := ask(s, "POST", "/nothing")
+	without := newServer(t, admin.Config{}, nil)
+	for _, got := range []string{
+		ask(s, "POST", "/push/receipts/xiaomi/bad"), ask(s, "POST", "/push/receipts/xiaomi/good/"), ask(s, "POST", "/push/receipts/xiaomi"),
+		ask(s, "GET", "/push/receipts/xiaomi/good"), ask(without, "POST", "/push/receipts/xiaomi/good"),
+	} {
+		if got != nothing {
+			t.Errorf("got %s, want what any unknown path gets: %s", got, nothing)
+		}
+	}
+}

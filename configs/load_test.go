@@ -101,7 +101,7 @@ func other(n *node) string {
 		return "true"
 	case n.name == "uri":
 		return "mongodb://other"
-	case n.name == "url":
+	case n.name == "url" || n.name == "receipts_url":
 		return "http://127.0.0.1:9/callback"
 	case n.name == "path":
 		return "/other"
@@ -165,6 +165,7 @@ func TestRefusals(t *testing.T) {
 		"public IPv6":    {file: "http: {addr: '[::]:80'}", want: []string{`FILE:1: http.addr: [::]:80 can be reached from other machines, which needs a configured secret: set app.secret or ROOKERY_APP_SECRET`}},
 		"TLS":            {file: "mqtt: {tls_addr: '127.0.0.1:8883'}", want: []string{`FILE:1: mqtt.tls_addr: needs a certificate: set tls.cert_file and tls.key_file`}},
 		"mongo":          {file: "storage: {driver: mongo}", want: []string{`storage.mongo.uri: is empty, but storage.driver is mongo`}},
+		"receipts URL":   {file: "push: {receipts_url: 'https://x/?a=b'}", want: []string{`FILE:1: push.receipts_url: is not an http:// or https:// URL without query and fragment`}},
 		"callback URL":   {file: "callbacks: {url: 'ftp://x'}", want: []string{`FILE:1: callbacks.url: is not an http:// or https:// URL`}},
 		"path":           {file: "ws: {path: mqtt}", want: []string{`FILE:1: ws.path: "mqtt" does not start with /`}},
 		"no data folder": {flags: []Flag{{"--data-dir", "app.data_dir", ""}}, want: []string{`--data-dir: is empty`}},

@@ -14,6 +14,7 @@ type Push struct {
 	TokenBytes       int           `yaml:"token_bytes" default:"256" min:"1" max:"1024" unit:"bytes" doc:"The longest device token that is registered."`
 	CheckCredentials bool          `yaml:"check_credentials" default:"true" doc:"Whether each vendor is asked at the start if it knows the credentials. What it says is logged; the server starts in any case."`
 	CAFile           string        `yaml:"ca_file" default:"" doc:"Who may have signed the vendors' certificates, PEM, for a proxy that ends TLS. Empty: the system's authorities."`
+	ReceiptsURL      string        `yaml:"receipts_url" default:"" doc:"The public address of the HTTP listener, as https://im.example.com, to which vendors report what became of pushes of the apps with a receipt_secret: they post to its /push/receipts/."`
 	Texts            PushTexts     `yaml:"texts" doc:"Words and templates of pushes whose message brings no text of its own. In the templates {nick} is the sender's name card or nickname, {from} that or else the UserID, {group} the group's name or else its ID, {text} the text of the message."`
 	APNs             []PushAPNs    `yaml:"apns" doc:"Apple Push Notification service."`
 	FCM              []PushFCM     `yaml:"fcm" doc:"Firebase Cloud Messaging."`
@@ -89,6 +90,10 @@ type PushHuawei struct {
 	TimeToLive    time.Duration `yaml:"time_to_live" default:"24h" min:"1s" max:"360h" doc:"How long Huawei keeps trying."`
 	BaseURL       string        `yaml:"base_url" default:"" doc:"Empty: https://push-api.cloud.huawei.com."`
 	TokenURL      string        `yaml:"token_url" default:"" doc:"Empty: https://oauth-login.cloud.huawei.com/oauth2/v3/token."`
+	ReceiptSecret Secret        `yaml:"receipt_secret" default:"" doc:"The last part of the address for receipts, 16 to 64 letters, digits, - or _. Empty: no receipts."`
+	ReceiptID     string        `yaml:"receipt_id" default:"" doc:"Which of the console's addresses for receipts is meant. Empty: its only one."`
+	CallbackUser  string        `yaml:"callback_user" default:"" doc:"The user name that the console has for receipts."`
+	CallbackKey   Secret        `yaml:"callback_key" default:"" doc:"The key that signs receipts there. Empty: no signature is looked for."`
 }
 
 // PushHonor is an app of Honor Push.
@@ -105,18 +110,22 @@ type PushHonor struct {
 	TimeToLive    time.Duration `yaml:"time_to_live" default:"24h" min:"1s" max:"360h" doc:"How long Honor keeps trying."`
 	BaseURL       string        `yaml:"base_url" default:"" doc:"Empty: https://push-api.cloud.honor.com."`
 	TokenURL      string        `yaml:"token_url" default:"" doc:"Empty: https://iam.developer.honor.com/auth/token."`
+	ReceiptSecret Secret        `yaml:"receipt_secret" default:"" doc:"The last part of the address for receipts, 16 to 64 letters, digits, - or _. Empty: no receipts."`
+	CallbackUser  string        `yaml:"callback_user" default:"" doc:"The user name that the console has for receipts."`
+	CallbackKey   Secret        `yaml:"callback_key" default:"" doc:"The key that signs receipts there. Empty: no signature is looked for."`
 }
 
 // PushXiaomi is an app of Mi Push.
 type PushXiaomi struct {
-	Name       string        `yaml:"name" default:"" doc:"What devices name in App. Empty: the vendor's, xiaomi."`
-	Package    string        `yaml:"package" default:"" doc:"The Android package."`
-	AppSecret  Secret        `yaml:"app_secret" default:"" doc:"The app secret."`
-	Region     string        `yaml:"region" default:"cn" oneof:"cn|global|ru|idmb|fr|sgp" doc:"Where the app is registered."`
-	ChannelID  string        `yaml:"channel_id" default:"" doc:"The notification channel where the message names none; it decides between the private and the public class."`
-	Intent     string        `yaml:"intent" default:"" doc:"The intent URI of a tap. Empty: the app opens."`
-	TimeToLive time.Duration `yaml:"time_to_live" default:"24h" min:"1s" max:"240h" doc:"How long Xiaomi keeps trying."`
-	BaseURL    string        `yaml:"base_url" default:"" doc:"Empty: the region's."`
+	Name          string        `yaml:"name" default:"" doc:"What devices name in App. Empty: the vendor's, xiaomi."`
+	Package       string        `yaml:"package" default:"" doc:"The Android package."`
+	AppSecret     Secret        `yaml:"app_secret" default:"" doc:"The app secret."`
+	Region        string        `yaml:"region" default:"cn" oneof:"cn|global|ru|idmb|fr|sgp" doc:"Where the app is registered."`
+	ChannelID     string        `yaml:"channel_id" default:"" doc:"The notification channel where the message names none; it decides between the private and the public class."`
+	Intent        string        `yaml:"intent" default:"" doc:"The intent URI of a tap. Empty: the app opens."`
+	TimeToLive    time.Duration `yaml:"time_to_live" default:"24h" min:"1s" max:"240h" doc:"How long Xiaomi keeps trying."`
+	BaseURL       string        `yaml:"base_url" default:"" doc:"Empty: the region's."`
+	ReceiptSecret Secret        `yaml:"receipt_secret" default:"" doc:"The last part of the address for receipts, 16 to 64 letters, digits, - or _. Empty: no receipts."`
 }
 
 // PushOPPO is an app of OPPO Push.
@@ -132,31 +141,35 @@ type PushOPPO struct {
 	TimeToLive    time.Duration `yaml:"time_to_live" default:"24h" min:"1s" max:"240h" doc:"How long OPPO keeps trying."`
 	BaseURL       string        `yaml:"base_url" default:"" doc:"For devices in China. Empty: https://api.push.oppomobile.com."`
 	GlobalURL     string        `yaml:"global_url" default:"" doc:"For the others. Empty: https://api-intl.push.oppomobile.com."`
+	ReceiptSecret Secret        `yaml:"receipt_secret" default:"" doc:"The last part of the address for receipts, 16 to 64 letters, digits, - or _. Empty: no receipts."`
 }
 
 // PushVivo is an app of vivo Push.
 type PushVivo struct {
-	Name        string        `yaml:"name" default:"" doc:"What devices name in App. Empty: the vendor's, vivo."`
-	Package     string        `yaml:"package" default:"" doc:"Another name that devices may use in App."`
-	AppID       string        `yaml:"app_id" default:"" doc:"The app ID, a number."`
-	AppKey      Secret        `yaml:"app_key" default:"" doc:"The app key."`
-	AppSecret   Secret        `yaml:"app_secret" default:"" doc:"The app secret."`
-	Category    string        `yaml:"category" default:"" doc:"IM, where the app has that right; it wins over operational."`
-	Operational bool          `yaml:"operational" default:"false" doc:"Whether pushes are operational messages (two a device and day) and not system messages."`
-	NotifyType  int           `yaml:"notify_type" default:"4" min:"1" max:"4" doc:"1: nothing; 2: ring; 3: vibrate; 4: both."`
-	Intent      string        `yaml:"intent" default:"" doc:"The page that a tap opens. Empty: the app opens."`
-	TimeToLive  time.Duration `yaml:"time_to_live" default:"24h" min:"1m" max:"24h" doc:"How long vivo keeps trying."`
-	BaseURL     string        `yaml:"base_url" default:"" doc:"Empty: https://api-push.vivo.com.cn."`
+	Name          string        `yaml:"name" default:"" doc:"What devices name in App. Empty: the vendor's, vivo."`
+	Package       string        `yaml:"package" default:"" doc:"Another name that devices may use in App."`
+	AppID         string        `yaml:"app_id" default:"" doc:"The app ID, a number."`
+	AppKey        Secret        `yaml:"app_key" default:"" doc:"The app key."`
+	AppSecret     Secret        `yaml:"app_secret" default:"" doc:"The app secret."`
+	Category      string        `yaml:"category" default:"" doc:"IM, where the app has that right; it wins over operational."`
+	Operational   bool          `yaml:"operational" default:"false" doc:"Whether pushes are operational messages (two a device and day) and not system messages."`
+	NotifyType    int           `yaml:"notify_type" default:"4" min:"1" max:"4" doc:"1: nothing; 2: ring; 3: vibrate; 4: both."`
+	Intent        string        `yaml:"intent" default:"" doc:"The page that a tap opens. Empty: the app opens."`
+	TimeToLive    time.Duration `yaml:"time_to_live" default:"24h" min:"1m" max:"24h" doc:"How long vivo keeps trying."`
+	BaseURL       string        `yaml:"base_url" default:"" doc:"Empty: https://api-push.vivo.com.cn."`
+	ReceiptSecret Secret        `yaml:"receipt_secret" default:"" doc:"The last part of the address for receipts, 16 to 64 letters, digits, - or _. Empty: no receipts."`
+	ReceiptID     string        `yaml:"receipt_id" default:"" doc:"The ID of an address for receipts that the console keeps, which is then not sent with each push."`
 }
 
 // PushMeizu is an app of Flyme Push.
 type PushMeizu struct {
-	Name       string        `yaml:"name" default:"" doc:"What devices name in App. Empty: the vendor's, meizu."`
-	Package    string        `yaml:"package" default:"" doc:"Another name that devices may use in App."`
-	AppID      string        `yaml:"app_id" default:"" doc:"The app ID."`
-	AppSecret  Secret        `yaml:"app_secret" default:"" doc:"The app secret."`
-	Public     bool          `yaml:"public" default:"false" doc:"Whether pushes are public messages (a few a device and day) and not private ones."`
-	Activity   string        `yaml:"activity" default:"" doc:"The page that a tap opens. Empty: the app opens."`
-	TimeToLive time.Duration `yaml:"time_to_live" default:"24h" min:"1h" max:"72h" doc:"How long Meizu keeps trying."`
-	URL        string        `yaml:"url" default:"" doc:"Empty: Meizu's."`
+	Name          string        `yaml:"name" default:"" doc:"What devices name in App. Empty: the vendor's, meizu."`
+	Package       string        `yaml:"package" default:"" doc:"Another name that devices may use in App."`
+	AppID         string        `yaml:"app_id" default:"" doc:"The app ID."`
+	AppSecret     Secret        `yaml:"app_secret" default:"" doc:"The app secret."`
+	Public        bool          `yaml:"public" default:"false" doc:"Whether pushes are public messages (a few a device and day) and not private ones."`
+	Activity      string        `yaml:"activity" default:"" doc:"The page that a tap opens. Empty: the app opens."`
+	TimeToLive    time.Duration `yaml:"time_to_live" default:"24h" min:"1h" max:"72h" doc:"How long Meizu keeps trying."`
+	URL           string        `yaml:"url" default:"" doc:"Empty: Meizu's."`
+	ReceiptSecret Secret        `yaml:"receipt_secret" default:"" doc:"The last part of the address for receipts, 16 to 64 letters, digits, - or _. Empty: no receipts."`
 }

@@ -34,6 +34,7 @@ func (c *Config) problems() []*Error {
 	c.checkListeners(ch)
 	c.checkStorage(ch)
 	c.checkCallbacks(ch)
+	c.checkPush(ch)
 	if c.Log.Audit == "" {
 		ch.refuse("log.audit", "is empty: write none for no audit log")
 	}
@@ -153,6 +154,16 @@ func (c *Config) checkStorage(ch *checker) {
 	}
 	if c.Storage.Driver == "mongo" && c.Storage.Mongo.Database == "" {
 		ch.refuse("storage.mongo.database", "is empty")
+	}
+}
+
+func (c *Config) checkPush(ch *checker) {
+	if c.Push.ReceiptsURL == "" {
+		return
+	}
+	u, err := url.Parse(c.Push.ReceiptsURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		ch.refuse("push.receipts_url", "is not an http:// or https:// URL without query and fragment")
 	}
 }
 

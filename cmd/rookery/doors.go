@@ -108,6 +108,9 @@ func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 			n.outbox.OverLimit(c.Service, c.Name, calls, limit, hooks.Origin{IP: call.IP, Platform: call.Platform})
 		}
 	}
+	if n.push != nil {
+		back.Receipts = n.push.ServeReceipts
+	}
 	for _, l := range []struct {
 		name, key, addr string
 		tls             *tls.Config

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -23,11 +25,12 @@ import (
 	"github.com/rookery-im/rookery/push"
 	"github.com/rookery-im/rookery/push/dispatch"
 	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/usersig"
 )
 
 // openPush starts offline push, if a provider app is configured.
 func (n *node) openPush(context.Context, *tls.Config) error {
-	apps, err := pushApps(&n.cfg.Push)
+	apps, err := pushApps(&n.cfg.Push, receiptKey(n.app))
 	if err != nil || len(apps) == 0 {
 		return err
 	}
@@ -81,9 +84,20 @@ func checkOfflinePush(info json.RawMessage) error {
 	return err
 }
 
+// receiptKey authenticates the callback parameters of receipts with a key of the app's secret, which
+// is the same on all nodes.
+func receiptKey(app usersig.App) push.Secret {
+	mac := hmac.New(sha256.New, []byte(app.Secret))
+	_, _ = mac.Write([]byte("callback parameters of push receipts")) // never fails
+	return push.NewSecret(string(mac.Sum(nil)))
+}
+
 // pushApps makes the providers. What is wrong with one is told with its key.
-func pushApps(p *configs.Push) ([]dispatch.App, error) {
+func pushApps(p *configs.Push, receiptKey push.Secret) ([]dispatch.App, error) {
 	m := &pushMaker{http: push.HTTPConfig{Timeout: p.Timeout, Concurrency: p.Concurrency}}
+	receipts := func(secret configs.Secret) push.ReceiptConfig {
+		return push.ReceiptConfig{Secret: push.NewSecret(secret.Reveal()), BaseURL: p.ReceiptsURL, Key: receiptKey}
+	}
 	if p.CAFile != "" {
 		m.http.RootCAs = m.roots(p.CAFile)
 	}
@@ -110,17 +124,21 @@ func pushApps(p *configs.Push) ([]dispatch.App, error) {
 	}
 	for i, c := range p.Huawei {
 		at := fmt.Sprintf("push.huawei[%d]", i)
+		rc := receipts(c.ReceiptSecret)
+		rc.ID, rc.CallbackUser, rc.CallbackKey = c.ReceiptID, c.CallbackUser, push.NewSecret(c.CallbackKey.Reveal())
 		a, err := push.NewHuawei(push.HuaweiConfig{
 			Name: cmp.Or(c.Name, "huawei"), API: c.API, AppID: c.AppID, AppSecret: push.NewSecret(c.AppSecret.Reveal()), ProjectID: c.ProjectID,
 			KeyFile: m.secret(at+".key_file", "", c.KeyFile), BaseURL: c.BaseURL, TokenURL: c.TokenURL, ChannelID: c.ChannelID, Category: c.Category,
-			Importance: c.Importance, LauncherClass: c.LauncherClass, Intent: c.Intent, Action: c.Action, TimeToLive: c.TimeToLive, HTTP: m.http,
+			Importance: c.Importance, LauncherClass: c.LauncherClass, Intent: c.Intent, Action: c.Action, TimeToLive: c.TimeToLive, Receipts: rc, HTTP: m.http,
 		})
 		addApp(m, at, a, err, c.Package)
 	}
 	for i, c := range p.Honor {
+		rc := receipts(c.ReceiptSecret)
+		rc.CallbackUser, rc.CallbackKey = c.CallbackUser, push.NewSecret(c.CallbackKey.Reveal())
 		a, err := push.NewHonor(push.HonorConfig{
 			Name: cmp.Or(c.Name, "honor"), AppID: c.AppID, ClientID: c.ClientID, ClientSecret: push.NewSecret(c.ClientSecret.Reveal()), BaseURL: c.BaseURL,
-			TokenURL: c.TokenURL, Importance: c.Importance, LauncherClass: c.LauncherClass, Intent: c.Intent, Action: c.Action, TimeToLive: c.TimeToLive, HTTP: m.http,
+			TokenURL: c.TokenURL, Importance: c.Importance, LauncherClass: c.LauncherClass, Intent: c.Intent, Action: c.Action, TimeToLive: c.TimeToLive, Receipts: rc, HTTP: m.http,
 		})
 		addApp(m, fmt.Sprintf("push.honor[%d]", i), a, err, c.Package)
 	}
@@ -131,7 +149,7 @@ func pushApps(p *configs.Push) ([]dispatch.App, error) {
 		}
 		a, err := push.NewXiaomi(push.XiaomiConfig{
 			Name: cmp.Or(c.Name, "xiaomi"), AppSecret: push.NewSecret(c.AppSecret.Reveal()), Package: c.Package, Region: region, BaseURL: c.BaseURL,
-			ChannelID: c.ChannelID, Intent: c.Intent, TimeToLive: c.TimeToLive, HTTP: m.http,
+			ChannelID: c.ChannelID, Intent: c.Intent, TimeToLive: c.TimeToLive, Receipts: receipts(c.ReceiptSecret), HTTP: m.http,
 		})
 		addApp(m, fmt.Sprintf("push.xiaomi[%d]", i), a, err, c.Package)
 	}
@@ -139,21 +157,23 @@ func pushApps(p *configs.Push) ([]dispatch.App, error) {
 		a, err := push.NewOPPO(push.OPPOConfig{
 			Name: cmp.Or(c.Name, "oppo"), AppKey: push.NewSecret(c.AppKey.Reveal()), MasterSecret: push.NewSecret(c.MasterSecret.Reveal()), BaseURL: c.BaseURL,
 			GlobalURL: c.GlobalURL, ChannelID: c.ChannelID, Category: c.Category, NotifyLevel: c.NotifyLevel, ClickActivity: c.ClickActivity,
-			TimeToLive: c.TimeToLive, HTTP: m.http,
+			TimeToLive: c.TimeToLive, Receipts: receipts(c.ReceiptSecret), HTTP: m.http,
 		})
 		addApp(m, fmt.Sprintf("push.oppo[%d]", i), a, err, c.Package)
 	}
 	for i, c := range p.Vivo {
+		rc := receipts(c.ReceiptSecret)
+		rc.ID = c.ReceiptID
 		a, err := push.NewVivo(push.VivoConfig{
 			Name: cmp.Or(c.Name, "vivo"), AppID: c.AppID, AppKey: push.NewSecret(c.AppKey.Reveal()), AppSecret: push.NewSecret(c.AppSecret.Reveal()), BaseURL: c.BaseURL,
-			Category: c.Category, Operational: c.Operational, NotifyType: c.NotifyType, Intent: c.Intent, TimeToLive: c.TimeToLive, HTTP: m.http,
+			Category: c.Category, Operational: c.Operational, NotifyType: c.NotifyType, Intent: c.Intent, TimeToLive: c.TimeToLive, Receipts: rc, HTTP: m.http,
 		})
 		addApp(m, fmt.Sprintf("push.vivo[%d]", i), a, err, c.Package)
 	}
 	for i, c := range p.Meizu {
 		a, err := push.NewMeizu(push.MeizuConfig{
 			Name: cmp.Or(c.Name, "meizu"), AppID: c.AppID, AppSecret: push.NewSecret(c.AppSecret.Reveal()), URL: c.URL, Public: c.Public,
-			Activity: c.Activity, TimeToLive: c.TimeToLive, HTTP: m.http,
+			Activity: c.Activity, TimeToLive: c.TimeToLive, Receipts: receipts(c.ReceiptSecret), HTTP: m.http,
 		})
 		addApp(m, fmt.Sprintf("push.meizu[%d]", i), a, err, c.Package)
 	}
