@@ -37,6 +37,7 @@ type Broker struct {
 	metrics  *metrics
 	flusher  *flusher
 	serial   atomic.Uint64 // of logins
+	started  int64         // Unix seconds
 
 	// ctx ends when nothing may be begun any more: at the end of Run's drain.
 	ctx  context.Context
@@ -61,7 +62,7 @@ func New(cfg Config, store storage.Records, v verifier, log *slog.Logger) (*Brok
 		return nil, err
 	}
 	b := &Broker{
-		cfg: cfg.withDefaults(), log: log, store: store, verifier: v,
+		cfg: cfg.withDefaults(), log: log, store: store, verifier: v, started: time.Now().Unix(),
 		registry: newRegistry(), metrics: newMetrics(), conns: make(map[*conn]struct{}), allDone: make(chan struct{}, 1),
 	}
 	if h, ok := store.(history); ok && b.cfg.SessionExpiry > 0 {

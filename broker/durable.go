@@ -119,14 +119,14 @@ func (d *durable) acknowledged(left uint64) {
 	}
 }
 
-// record returns the session's row.
-func (d *durable) record(s *session, now time.Time) *storage.Session {
+// record returns the session's row; held says that a connection has it.
+func (d *durable) record(s *session, now time.Time, held bool) *storage.Session {
 	if d.restored != nil { // it has not begun yet
 		r := *d.restored
-		r.Expiry, r.Seen = int64(d.expiry/time.Second), now.Unix()
+		r.Expiry, r.Seen, r.Held = int64(d.expiry/time.Second), now.Unix(), held
 		return &r
 	}
-	r := &storage.Session{Expiry: int64(d.expiry / time.Second), Seen: now.Unix(), All: uint8(s.all), Inbox: uint8(s.inbox)}
+	r := &storage.Session{Expiry: int64(d.expiry / time.Second), Seen: now.Unix(), Held: held, All: uint8(s.all), Inbox: uint8(s.inbox)}
 	for id, sub := range s.groups {
 		if r.Groups == nil {
 			r.Groups = make(map[group.ID]uint8)
@@ -164,7 +164,7 @@ func (d *durable) begin(s *session) {
 // changes returns what is to be written of the session, and notes it as written.
 func (d *durable) changes(s *session, now time.Time) []storage.Mutation {
 	d.changed, d.unremembered, d.row, d.saved = false, false, true, now
-	muts := []storage.Mutation{storage.Sessions.Put(storage.SessionKey(d.account, d.device), d.record(s, now))}
+	muts := []storage.Mutation{storage.Sessions.Put(storage.SessionKey(d.account, d.device), d.record(s, now, s.conn.state == connOpen))}
 	for _, key := range d.removed {
 		muts = append(muts, storage.SessionMarks.Delete(key))
 	}

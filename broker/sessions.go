@@ -145,7 +145,7 @@ func (b *Broker) loadSession(ctx context.Context, s *session, clean bool, expiry
 	if err != nil {
 		return nil, err
 	}
-	if row != nil && (clean || row.Expired(now)) {
+	if row != nil && (clean || row.Expired(now, b.started)) {
 		if err := b.store.Apply(ctx, deletions(a, s.device)...); err != nil {
 			return nil, err
 		}
@@ -163,6 +163,12 @@ func (b *Broker) loadSession(ctx context.Context, s *session, clean bool, expiry
 	if err != nil || !room {
 		return nil, err
 	}
+	// Before CONNACK grants it: a client that finds no session after a crash gives up what it had
+	// sent and not seen acknowledged, although it may have subscribed to nothing.
+	if err := b.store.Apply(ctx, storage.Sessions.Put(storage.SessionKey(a, s.device), d.record(s, time.Unix(now, 0), true))); err != nil {
+		return nil, err
+	}
+	d.row, d.changed, d.saved = true, false, time.Unix(now, 0)
 	return d, nil
 }
 
@@ -341,7 +347,7 @@ func (b *Broker) sweepSessions(ctx context.Context, now int64) {
 			}
 			n, after = n+1, row.Key
 			parts, err := storage.SplitKey(row.Key)
-			if err != nil || len(parts) != 2 || !row.Value.Expired(now) {
+			if err != nil || len(parts) != 2 || !row.Value.Expired(now, b.started) {
 				continue
 			}
 			a, device := group.Account(parts[0]), parts[1]

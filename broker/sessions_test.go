@@ -154,6 +154,42 @@ func TestResumeAfterRestart(t *testing.T) {
 	s.comeBack(4, "bob", "phone", true).wantTexts(1, 3)
 }
 
+// A session is in the store when CONNACK grants it, so that a sender that subscribes to nothing
+// finds it after a crash, and sends again what was not acknowledged.
+func TestGrantedSessionOutlastsCrash(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		t.Run(fmt.Sprintf("MQTT %d", version), func(t *testing.T) {
+			s := serve(t, serverOptions{cfg: withSessions})
+			s.comeBack(version, "alice", "sensor", false)
+			// The first server has not written anything at an end, as one that crashed.
+			next := serve(t, serverOptions{cfg: withSessions, store: s.store})
+			next.comeBack(version, "alice", "sensor", true)
+		})
+	}
+}
+
+// What is written of a session while it has a connection says when it was written, not when the
+// session was left: after a crash its time is counted from the start of the next server.
+func TestSessionTimeAfterCrash(t *testing.T) {
+	s := serve(t, serverOptions{cfg: withSessions})
+	s.comeBack(4, "alice", "sensor", false)
+	key := storage.SessionKey("alice", "sensor")
+	row, err := storage.Sessions.Get(t.Context(), s.store, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.Seen -= 2 * row.Expiry
+	if err := s.store.Apply(t.Context(), storage.Sessions.Put(key, row)); err != nil {
+		t.Fatal(err)
+	}
+	next := serve(t, serverOptions{cfg: withSessions, store: s.store})
+	next.b.sweepSessions(t.Context(), time.Now().Unix())
+	next.bye(next.comeBack(4, "alice", "sensor", true), "alice")
+	if row, err = storage.Sessions.Get(t.Context(), s.store, key); err != nil || row.Held {
+		t.Errorf("after DISCONNECT the row is %+v, %v: still held", row, err)
+	}
+}
+
 func TestReplayLimit(t *testing.T) {
 	s := serve(t, serverOptions{cfg: Config{SessionExpiry: time.Hour, ReplayLimit: 5}})
 	s.create("g2", group.Public, "alice", "bob")
