@@ -111,6 +111,7 @@ func (d *Dispatcher) Explain(ctx context.Context, t Trial) (*Report, error) {
 	if note == nil {
 		return r, nil
 	}
+	note.Sent = 0 // its receipts are of no message
 	for i := range user.Devices {
 		r.Devices = append(r.Devices, d.explainDevice(ctx, c, &user.Devices[i], note, fine, t.Send))
 	}

@@ -148,7 +148,7 @@ func (l *line) receive(ctx context.Context, list []push.Receipt) error {
 			continue
 		}
 		counts[string(r.Kind)]++
-		if stage, ok := receiptStages[r.Kind]; ok {
+		if stage, ok := receiptStages[r.Kind]; ok && r.Message.Sent > 0 { // else of a push test
 			events = append(events, Event{
 				Time: time.Now(), Stage: stage, Vendor: l.provider.Vendor(), From: group.Account(r.Message.From), To: owned[i].target.Account, Group: groups[i],
 				Seq: group.Seq(r.Message.Seq), Random: r.Message.Random, Sent: r.Message.Sent, PushID: r.VendorID, Outcome: push.Accepted,

@@ -171,6 +171,7 @@ func TestReceiptEvents(t *testing.T) {
 			reported{Kind: push.ReceiptArrived, Token: "stranger", Group: "g", Seq: 7, Sent: at},
 			reported{Kind: push.ReceiptArrived, Token: "t2"},
 			reported{Kind: push.ReceiptUndelivered, Token: "t2", Group: "g", Seq: 7, Sent: at},
+			reported{Kind: push.ReceiptClicked, Token: "t2", Group: "g", Seq: 8}, // of a push test
 			reported{Kind: push.ReceiptOther, Token: "t2", Group: "g", Seq: 7, Sent: at},
 		)
 		w.report()
@@ -179,11 +180,34 @@ func TestReceiptEvents(t *testing.T) {
 			fmt.Sprintf("3 huawei ann>user000001 g/7 random=9 sent=%d id accepted", at),
 			fmt.Sprintf("2 huawei ann>user000002 g/7 random=9 sent=%d id accepted", at),
 		})
-		want := map[string]int{"arrived": 2, "clicked": 1, "repeated": 2, "unowned": 3, "foreign": 1, "undelivered": 1, "other": 1}
+		want := map[string]int{"arrived": 2, "clicked": 2, "repeated": 2, "unowned": 3, "foreign": 1, "undelivered": 1, "other": 1}
 		if got := receiptCounts(t, w.d); !maps.Equal(got, want) {
 			t.Errorf("counted are %v, want %v", got, want)
 		}
 	})
+}
+
+// TestReceiptOfTrial: what a push test sends does not pass for a message.
+func TestReceiptOfTrial(t *testing.T) {
+	w, _ := newReceiptWorld(t, memory())
+	v := w.cfg.Apps[0].Provider.(*vendor)
+	if _, err := w.d.Explain(t.Context(), Trial{Account: "user000001", Group: "g", Send: true}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := newReceiptWorld(t, memory())
+		stop := w.run(w.d)
+		w.send(message("g", "user000000", "hello"))
+		time.Sleep(time.Second)
+		stop()
+		v := w.cfg.Apps[0].Provider.(*vendor)
+		if calls := v.sent(); len(calls) != 1 || calls[0].note.Sent == 0 {
+			t.Errorf("a message was sent as %+v", calls)
+		}
+	})
+	if calls := v.sent(); len(calls) != 1 || calls[0].note.Sent != 0 {
+		t.Errorf("a trial was sent as %+v", calls)
+	}
 }
 
 // TestReceiptOfDeadToken: a token goes if it is still what the message was pushed to, and it is
@@ -309,7 +333,7 @@ func TestReceiptBound(t *testing.T) {
 
 // TestReceiptFaults: whichever read fails, the vendor is asked to repeat, and then all is told, once.
 func TestReceiptFaults(t *testing.T) {
-	body := `[{"Kind":"arrived","Token":"t1","Group":"g","Seq":1,"Sum":true},{"Kind":"clicked","Token":"t2","Group":"g","Seq":1}]`
+	body := `[{"Kind":"arrived","Token":"t1","Group":"g","Seq":1,"Sent":1,"Sum":true},{"Kind":"clicked","Token":"t2","Group":"g","Seq":1,"Sent":1}]`
 	for failAt := int64(0); ; failAt++ {
 		store := memory()
 		w, h := newReceiptWorld(t, store)
