@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,12 +37,15 @@ on either. Stopped in the middle, the same command goes on where it was.`,
 		if *from == *to {
 			return errors.New("--from and --to: both are needed, and not the same")
 		}
-		source, err := openLocation(cmd.Context(), "--from", *from)
+		source, err := openLocation(cmd.Context(), "--from", *from, true)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, source.Close()) }()
-		target, err := openLocation(cmd.Context(), "--to", *to)
+		if empty, err := migrate.Empty(cmd.Context(), source); err != nil || empty {
+			return cmp.Or(err, errors.New("--from: there is nothing in that store"))
+		}
+		target, err := openLocation(cmd.Context(), "--to", *to, *verifyOnly)
 		if err != nil {
 			return err
 		}
@@ -69,9 +73,13 @@ on either. Stopped in the middle, the same command goes on where it was.`,
 	return cmd
 }
 
-// openLocation opens the store that a flag names. An error never repeats a URI: it holds a password.
-func openLocation(ctx context.Context, flag, location string) (storage.Enumerator, error) {
+// openLocation opens the store that a flag names; one that must exist is not made. An error never
+// repeats a URI: it holds a password.
+func openLocation(ctx context.Context, flag, location string, mustExist bool) (storage.Enumerator, error) {
 	if dir, ok := strings.CutPrefix(location, "pebble://"); ok {
+		if exists, err := pebble.Exists(dir); mustExist && (err != nil || !exists) {
+			return nil, fmt.Errorf("%s: %w", flag, cmp.Or(err, fmt.Errorf("there is no store in %s; it is the folder \"store\" in the data folder", dir)))
+		}
 		s, err := pebble.Open(pebble.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", flag, err)

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -165,11 +168,51 @@ func TestMigrateRefuses(t *testing.T) {
 		{"--from", "redis://user:secret@host/", "--to", "pebble:///a"},
 	} {
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), append([]string{"migrate"}, args...), &stdout, &stderr); code != 1 {
-			t.Errorf("migrate %v: exit code %d; want 1", args, code)
+		if code := run(t.Context(), append([]string{"migrate"}, args...), &stdout, &stderr); code != 1 || stdout.Len() > 0 {
+			t.Errorf("migrate %v: exit code %d; want 1\n%s", args, code, stdout.String())
 		}
 		if strings.Contains(stderr.String(), "secret") {
 			t.Errorf("migrate %v: the password is printed: %s", args, stderr.String())
+		}
+	}
+}
+
+// TestMigrateWhatIsNotThere names stores that do not exist: none is made, and nothing is equal to it.
+func TestMigrateWhatIsNotThere(t *testing.T) {
+	data := t.TempDir() // a data folder: the store is a folder in it
+	there, elsewhere := "pebble://"+filepath.Join(data, "store"), filepath.Join(t.TempDir(), "store")
+	fill(t, there)
+	for _, args := range [][]string{
+		{"--from", "pebble://" + elsewhere, "--to", there},
+		{"--from", "pebble://" + data, "--to", there},
+		{"--from", there, "--to", "pebble://" + elsewhere, "--verify-only"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), append([]string{"migrate"}, args...), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "there is no store in") {
+			t.Errorf("migrate %v: exit code %d\n%s%s", args, code, stdout.String(), stderr.String())
+		}
+	}
+	if _, err := os.Stat(elsewhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the store that was not there: %v", err)
+	}
+	openPebble(t, "pebble://"+elsewhere).Close()
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"migrate", "--from", "pebble://" + elsewhere, "--to", there}, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "--from: there is nothing") {
+		t.Errorf("from an empty store: exit code %d\n%s%s", code, stdout.String(), stderr.String())
+	}
+}
+
+// TestVerifyTarget has groups and tables in the target that the source does not have.
+func TestVerifyTarget(t *testing.T) {
+	first, last := "pebble://"+t.TempDir(), "pebble://"+t.TempDir()
+	fill(t, last)
+	s := openPebble(t, first)
+	appendTo(t, s, storagetest.NewBatch(group.Key{ID: "g9", Incarnation: 1}, 0, 1))
+	s.Close()
+	err := compare(t, first, last)
+	for _, want := range []string{"group g9/1 differs", "group g0/1 differs", "table members differs"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Verify = %v; want %q", err, want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,18 @@ type failure struct{ err error }
 
 // ErrInUse says that another process has the store open.
 var ErrInUse = errors.New("the folder is in use by another process")
+
+// Exists reports whether there is a store in the folder.
+func Exists(dir string) (bool, error) {
+	desc, err := pebble.Peek(dir, vfs.Default)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return false, fmt.Errorf("storage: look into %s: %w", dir, err)
+	}
+	return desc.Exists, nil
+}
 
 // Open opens the store in cfg.Dir, which it makes if it has to, and refuses the data of a newer
 // Rookery. A folder that another process has open is an error.

@@ -73,6 +73,15 @@ func Copy(ctx context.Context, from, to storage.Enumerator, p Progress) (Counts,
 	return c, nil
 }
 
+// Empty reports whether the store holds nothing but what opening it writes.
+func Empty(ctx context.Context, s storage.Enumerator) (bool, error) {
+	for _, err := range s.Logs(ctx) {
+		return false, err
+	}
+	tables, err := s.Tables(ctx)
+	return len(tables) == 0 || len(tables) == 1 && tables[0] == storage.Settings.Name, err
+}
+
 func contents(ctx context.Context, s storage.Enumerator) (keys []group.Key, tables []string, err error) {
 	for key, err := range s.Logs(ctx) {
 		if err != nil {
@@ -169,13 +178,18 @@ func copyTable(ctx context.Context, from, to storage.Enumerator, table string) (
 }
 
 // Verify compares the counts and hashes of each group's messages, the ends of the logs, and the
-// counts and hashes of each table. It reports all differences, at most maxDifferences of them.
+// counts and hashes of each table, of what either store has. It reports all differences, at most maxDifferences of them.
 func Verify(ctx context.Context, from, to storage.Enumerator, p Progress) (Counts, error) {
 	var c Counts
 	keys, tables, err := contents(ctx, from)
 	if err != nil {
 		return c, err
 	}
+	more, moreTables, err := contents(ctx, to)
+	if err != nil {
+		return c, err
+	}
+	keys, tables = union(keys, more), union(tables, moreTables)
 	p.Total(len(keys) + len(tables))
 	// A message that expires between the two readings is no difference.
 	horizon := time.Now().Add(time.Hour).Unix()
@@ -212,6 +226,20 @@ func Verify(ctx context.Context, from, to storage.Enumerator, p Progress) (Count
 		differences = append(differences[:maxDifferences], fmt.Errorf("and %d more", n-maxDifferences))
 	}
 	return c, errors.Join(differences...)
+}
+
+// union returns a, and behind it what only b has.
+func union[T comparable](a, b []T) []T {
+	had := make(map[T]bool, len(a))
+	for _, v := range a {
+		had[v] = true
+	}
+	for _, v := range b {
+		if !had[v] {
+			a = append(a, v)
+		}
+	}
+	return a
 }
 
 const maxDifferences = 20
