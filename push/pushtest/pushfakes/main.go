@@ -1,8 +1,12 @@
 // Command pushfakes runs a fake of every push vendor, to try a server against.
 //
-// It writes to the folder given by -dir what a server needs: ca.pem, which signs the fakes'
-// certificates, and the key files; it prints the addresses and credentials as JSON, and runs
-// until it is interrupted, when it prints what each fake has counted.
+// It writes to the folder given by -dir what a server needs: rookery.yaml, a configuration with
+// an app at each fake, ca.pem, which signs the fakes' certificates, and the key files. It prints
+// the addresses and credentials as JSON, and runs until it is interrupted, when it prints what
+// each fake has counted.
+//
+// How a device token begins says what becomes of its pushes: ok-1 is accepted, package pushtest
+// lists the others.
 package main
 
 import (
@@ -12,9 +16,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -40,7 +47,7 @@ type vendor struct {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("pushfakes", flag.ContinueOnError)
-	dir := flags.String("dir", ".", "where to write ca.pem and the key files")
+	dir := flags.String("dir", ".", "where to write rookery.yaml, ca.pem and the key files")
 	var o pushtest.Options
 	flags.DurationVar(&o.Latency, "latency", 20*time.Millisecond, "how long a push takes")
 	flags.IntVar(&o.KillEvery, "kill", 0, "cut a connection once in so many calls; 0 never")
@@ -56,6 +63,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}()
 	if err != nil {
+		return err
+	}
+	if files["rookery.yaml"], err = configuration(vendors, *dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(*dir, 0o700); err != nil {
 		return err
 	}
 	for name, text := range files {
@@ -77,6 +90,51 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	return printer.Encode(stats)
+}
+
+// configured are the settings that go into the configuration, and their keys in there. (The
+// others are for another way in.)
+var configured = map[string]string{
+	"apns.BundleID": "bundle_id", "apns.Key": "key_file", "apns.KeyID": "key_id", "apns.TeamID": "team_id",
+	"fcm.ServiceAccount": "service_account_file",
+	"huawei.AppID":       "app_id", "huawei.AppSecret": "app_secret", "huawei.TokenURL": "token_url",
+	"honor.AppID": "app_id", "honor.ClientID": "client_id", "honor.ClientSecret": "client_secret", "honor.TokenURL": "token_url",
+	"xiaomi.AppSecret": "app_secret", "xiaomi.Package": "package", "xiaomi.ChannelID": "channel_id",
+	"oppo.AppKey": "app_key", "oppo.MasterSecret": "master_secret",
+	"vivo.AppID": "app_id", "vivo.AppKey": "app_key", "vivo.AppSecret": "app_secret",
+	"meizu.AppID": "app_id", "meizu.AppSecret": "app_secret", "meizu.URL": "url",
+}
+
+// configuration is a server's configuration with an app at each fake.
+func configuration(vendors map[string]*vendor, dir string) (string, error) {
+	dir, err := filepath.Abs(dir) // the server may run elsewhere
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "push:\n  ca_file: %q\n", filepath.Join(dir, "ca.pem"))
+	for _, name := range slices.Sorted(maps.Keys(vendors)) {
+		v := vendors[name]
+		lines := []string{}
+		if name != "meizu" { // which has the URL of the one call
+			lines = append(lines, fmt.Sprintf("base_url: %q", v.URL))
+		}
+		if name == "oppo" {
+			lines = append(lines, fmt.Sprintf("global_url: %q", v.URL)) // for tokens without CN_
+		}
+		for _, setting := range slices.Sorted(maps.Keys(v.Settings)) {
+			key, value := configured[name+"."+setting], v.Settings[setting]
+			if key == "" {
+				continue
+			}
+			if strings.HasSuffix(key, "_file") {
+				value = filepath.Join(dir, value)
+			}
+			lines = append(lines, fmt.Sprintf("%s: %q", key, value))
+		}
+		fmt.Fprintf(&b, "  %s:\n    - %s\n", name, strings.Join(lines, "\n      "))
+	}
+	return b.String(), nil
 }
 
 // start starts all fakes. After an error the ones it returns are still to be closed.
@@ -116,7 +174,7 @@ func start(o pushtest.Options) (map[string]*vendor, map[string]string, error) {
 	if err != nil {
 		return vendors, nil, err
 	}
-	add("xiaomi", xiaomi.Server, map[string]string{"AppSecret": xiaomi.AppSecret, "Package": xiaomi.Package})
+	add("xiaomi", xiaomi.Server, map[string]string{"AppSecret": xiaomi.AppSecret, "Package": xiaomi.Package, "ChannelID": "any"})
 	oppo, err := pushtest.NewOPPO(o)
 	if err != nil {
 		return vendors, nil, err

@@ -8,13 +8,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/rookery-im/rookery/configs"
 	"github.com/rookery-im/rookery/push"
 	"github.com/rookery-im/rookery/push/pushtest"
 )
 
 // TestRun starts the command and pushes with nothing but what it wrote.
 func TestRun(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "fakes")
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	r, w := io.Pipe()
@@ -42,6 +43,13 @@ func TestRun(t *testing.T) {
 	roots, err := push.ParseRootCAs(read("ca.pem"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	c, err := configs.Load(configs.Sources{File: filepath.Join(dir, "rookery.yaml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Push; len(p.APNs) != 1 || len(p.FCM) != 1 || len(p.Huawei) != 1 || len(p.Honor) != 1 || len(p.Xiaomi) != 1 || len(p.OPPO) != 1 || len(p.Vivo) != 1 || len(p.Meizu) != 1 {
+		t.Errorf("push in rookery.yaml: %+v", p)
 	}
 	v := vendors["apns"]
 	p, err := push.NewAPNs(push.APNsConfig{
