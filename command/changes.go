@@ -608,7 +608,7 @@ type someMembersRequest struct {
 
 type someMembersResponse struct {
 	GroupID group.ID          `json:"GroupId"`
-	Members []json.RawMessage `json:"MemberList"`
+	Members []json.RawMessage `json:"MemberList" doc:"Members (see Records), with OnlineStatus."`
 }
 
 const maxSomeMembers = 50

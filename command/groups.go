@@ -446,7 +446,7 @@ type getGroupInfoRequest struct {
 }
 
 type getGroupInfoResponse struct {
-	Groups []json.RawMessage `json:"GroupInfo" doc:"In the order of the request, each with its own ErrorCode."`
+	Groups []json.RawMessage `json:"GroupInfo" doc:"Groups (see Records) in the order of the request, each with its own ErrorCode."`
 }
 
 const (
@@ -570,7 +570,7 @@ type getJoinedRequest struct {
 
 type getJoinedResponse struct {
 	Total  int               `json:"TotalCount" doc:"All that match, not only this page."`
-	Groups []json.RawMessage `json:"GroupIdList"`
+	Groups []json.RawMessage `json:"GroupIdList" doc:"The GroupId of each, and what ResponseFilter asks for."`
 }
 
 const maxJoinedPage = 5000

@@ -206,7 +206,7 @@ func (e *env) setUnread(tx *hooks.Tx, a group.Account, n int64) *storage.ReadMar
 
 type importedMessage struct {
 	From   group.Account   `json:"From_Account" wire:"required,account"`
-	Time   int64           `json:"SendTime" wire:"required" doc:"Unix seconds."`
+	Time   int64           `json:"SendTime" wire:"required" doc:"Unix seconds, neither before the group's CreateTime nor before its newest message."`
 	Random *uint32         `json:"Random"`
 	Body   json.RawMessage `json:"MsgBody" wire:"required" type:"array"`
 	Cloud  string          `json:"CloudCustomData" wire:"text"`

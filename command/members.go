@@ -366,7 +366,7 @@ type getMembersRequest struct {
 
 type getMembersResponse struct {
 	MemberNum int               `json:"MemberNum" doc:"All members of the group, whatever the filter says."`
-	Members   []json.RawMessage `json:"MemberList"`
+	Members   []json.RawMessage `json:"MemberList" doc:"Members (see Records)."`
 	Next      *string           `json:"Next" doc:"Communities only; empty at the end."`
 }
 

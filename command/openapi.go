@@ -167,15 +167,24 @@ func (t *Table) Markdown() string {
 		writeFields(&b, "Request", wire.Fields(c.Request))
 		writeFields(&b, "Answer", wire.Fields(c.Response))
 	}
-	b.WriteString("\n## Records\n")
-	for _, r := range []struct {
-		title  string
-		fields []wire.FieldDoc
-	}{{"Group", wire.Fields(groupRecordType)}, {"Member", wire.Fields(memberRecordType)}} {
+	b.WriteString("\n## Records\n\n" + recordsIntro + "\n")
+	for _, r := range records() {
 		writeFields(&b, r.title, r.fields)
 	}
 	return b.String()
 }
+
+// A record is what several commands answer with.
+type record struct {
+	title  string
+	fields []wire.FieldDoc
+}
+
+func records() []record {
+	return []record{{"Group", wire.Fields(groupRecordType)}, {"Member", wire.Fields(memberRecordType)}}
+}
+
+const recordsIntro = "What commands tell of a group or a member: all of these fields, or those that the request's filters name."
 
 const restIntro = `# REST API
 
@@ -233,7 +242,9 @@ func (t *Table) HTML() []byte {
 	b.WriteString(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Rookery REST API</title><style>
 body{font:15px/1.5 system-ui;max-width:70em;margin:2em auto;padding:0 1em}summary{cursor:pointer;padding:.2em 0}code{font-family:ui-monospace,monospace}
 table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #ccc;padding:.15em .6em;text-align:left;vertical-align:top}</style>
-<h1>Rookery REST API</h1><p>For machines: <a href="/openapi.json">openapi.json</a></p>`)
+<h1>Rookery REST API</h1><p><code>POST /v4/{service}/{command}?sdkappid=…&amp;identifier=…&amp;usersig=…&amp;random=…&amp;contenttype=json</code> with a JSON
+object as the body. <code>identifier</code> is an app admin, <code>usersig</code> its UserSig (<code>rookery usersig --user administrator</code>). Every answer is
+HTTP 200; <code>ErrorCode</code> says whether it worked. For machines: <a href="/openapi.json">openapi.json</a></p>`)
 	service := ""
 	for c := range t.Commands() {
 		if c.Service != service {
@@ -248,6 +259,10 @@ table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #ccc;padding
 		htmlFields(&b, "Request", wire.Fields(c.Request))
 		htmlFields(&b, "Answer", c.responseFields())
 		b.WriteString("</details>")
+	}
+	fmt.Fprintf(&b, "<h2>Records</h2><p>%s</p>", html.EscapeString(recordsIntro))
+	for _, r := range records() {
+		htmlFields(&b, r.title, r.fields)
 	}
 	b.WriteString("</html>\n")
 	return []byte(b.String())

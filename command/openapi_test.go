@@ -70,7 +70,8 @@ func TestOpenAPI(t *testing.T) {
 	if mute.Properties["MuteTime"] == nil || strings.Join(mute.Required, " ") != "GroupId Members_Account MuteTime" {
 		t.Errorf("forbid_send_msg: %+v", mute)
 	}
-	if page := string(table.HTML()); !strings.Contains(page, "POST /v4/openim/querystate") || !strings.Contains(page, "<code>MsgList[].SendTime</code>") {
+	if page := string(table.HTML()); !strings.Contains(page, "POST /v4/openim/querystate") || !strings.Contains(page, "<code>MsgList[].SendTime</code>") ||
+		!strings.Contains(page, "usersig=…") || !strings.Contains(page, "<h2>Records</h2>") {
 		t.Error("the page lacks what it should have")
 	}
 }

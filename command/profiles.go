@@ -234,7 +234,7 @@ func applyItems(p *group.Profile, items []profileItem) error {
 }
 
 type getProfilesRequest struct {
-	Accounts []group.Account `json:"To_Account" wire:"account" doc:"At most 100."`
+	Accounts []group.Account `json:"To_Account" wire:"account" doc:"1 to 100; of users, too: there is no default."`
 	Tags     []string        `json:"TagList" wire:"required"`
 }
 
