@@ -147,17 +147,17 @@ func (s *Server) routes() *gin.Engine {
 	r.POST("/v4/:service/:command", s.call)
 	r.OPTIONS("/v4/*path", preflight)
 	r.NoRoute(s.noRoute)
-	for _, method := range []string{http.MethodGet, http.MethodHead} { // monitors ask by HEAD, too
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // monitors and downloaders ask by HEAD, too
 		r.Handle(method, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 		r.Handle(method, "/readyz", s.ready)
 		if s.back.Metrics != nil {
 			r.Handle(method, "/metrics", gin.WrapH(promhttp.HandlerFor(s.back.Metrics, promhttp.HandlerOpts{})))
 		}
-	}
-	r.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
-	r.GET("/docs", func(c *gin.Context) { c.Data(http.StatusOK, "text/html; charset=utf-8", s.page) })
-	if s.back.Exports != nil {
-		r.GET(command.ExportPath+":name", s.download)
+		r.Handle(method, "/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
+		r.Handle(method, "/docs", func(c *gin.Context) { c.Data(http.StatusOK, "text/html; charset=utf-8", s.page) })
+		if s.back.Exports != nil {
+			r.Handle(method, command.ExportPath+":name", s.download)
+		}
 	}
 	if s.back.Receipts != nil {
 		r.POST("/push/receipts/:app/:secret", s.receipts)

@@ -260,7 +260,7 @@ func TestNeighbours(t *testing.T) {
 	if code, _ := get("/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz = %d", code)
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"} {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, httptest.NewRequest(http.MethodHead, path, nil))
 		if w.Code != http.StatusOK {
@@ -398,10 +398,12 @@ func TestDownload(t *testing.T) {
 		"/download/..%2f..%2fetc%2fpasswd?expires=1&sign=":   http.StatusNotFound,
 		"/download/": http.StatusNotFound,
 	} {
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		if w.Code != want {
-			t.Errorf("GET %s = %d %s, want %d", path, w.Code, w.Body, want)
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+			if w.Code != want {
+				t.Errorf("%s %s = %d %s, want %d", method, path, w.Code, w.Body, want)
+			}
 		}
 	}
 }
