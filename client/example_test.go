@@ -13,7 +13,10 @@ import (
 	"github.com/rookery-im/rookery/usersig"
 )
 
-// exampleServer runs a server for an example; its app is crash.App.
+// exampleSecret is the secret of the server that exampleServer runs.
+var exampleSecret = crash.App.Secret
+
+// exampleServer runs a server for an example.
 func exampleServer() (url string, stop func()) {
 	dir, err := os.MkdirTemp("", "rookery-example")
 	if err != nil {
@@ -41,12 +44,13 @@ func Example() {
 	defer cancel()
 
 	// A real app asks its backend for UserSigs: the app's secret is not for devices.
+	app := usersig.App{ID: 1400000001, Secret: exampleSecret} // app.sdkappid, app.secret
 	dial := func(account group.Account, onMessage func(*client.Client, client.Message)) *client.Client {
 		c, err := client.Dial(ctx, client.Config{
 			Server:  server,
 			Account: account,
 			UserSig: func(context.Context) (string, error) {
-				return usersig.Generate(crash.App, string(account), time.Now(), time.Hour, nil)
+				return usersig.Generate(app, string(account), time.Now(), time.Hour, nil)
 			},
 			OnNewMessage: onMessage,
 		})

@@ -50,6 +50,7 @@ func newRoot() *cobra.Command {
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServe(), newUserSig(), newBench(), newMigrate(), newExport(), newImport(), newVersion(), newOutbox(), newPush(), newDoctor())
 	for _, cmd := range root.Commands() {
 		if cmd.HasSubCommands() {
@@ -57,6 +58,25 @@ func newRoot() *cobra.Command {
 		}
 	}
 	return root
+}
+
+// newHelp is Cobra's help command, for which a topic that does not exist is an error, too.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			topic, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return fmt.Errorf("unknown command %q for %q", rest[0], topic.CommandPath())
+			}
+			topic.InitDefaultHelpFlag() // which its help lists
+			return topic.Help()
+		},
+	}
 }
 
 // refuseOthers makes what is no subcommand of group an error, as it is for the root; Cobra would

@@ -134,7 +134,7 @@ func TestPush(t *testing.T) {
 
 	explain := func(args ...string) string {
 		t.Helper()
-		args = append([]string{"push", "test", "--server", "http://" + s.addrs["http"]}, args...)
+		args = append([]string{"push", "test", "--url", "http://" + s.addrs["http"]}, args...)
 		out, err := rookery(t, env, args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("push test: %v\n%s", err, out)

@@ -45,7 +45,9 @@ func newPushTest() *cobra.Command {
 	cmd.Flags().StringVar(&t.text, "text", "", "text of the message")
 	cmd.Flags().StringVar(&t.info, "info", "", "OfflinePushInfo of the message, a JSON object")
 	cmd.Flags().BoolVar(&t.send, "send", false, "send it to the devices that would get it")
-	cmd.Flags().StringVar(&t.server, "server", "", "base URL of the REST API (default: the configured HTTP address)")
+	cmd.Flags().StringVar(&t.url, "url", "", urlUsage)
+	cmd.Flags().StringVar(&t.url, "server", "", "the former name of --url")
+	_ = cmd.Flags().MarkHidden("server") // it fails for a flag that does not exist
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := flags.load()
 		if err != nil {
@@ -61,8 +63,8 @@ func newPushTest() *cobra.Command {
 }
 
 type pushTrial struct {
-	user, group, text, info, server string
-	send                            bool
+	user, group, text, info, url string
+	send                         bool
 }
 
 // pushTestTimeout covers a vendor that is slow to answer.
@@ -103,7 +105,7 @@ func (t *pushTrial) ask(ctx context.Context, cfg *configs.Config) (*dispatch.Rep
 		"sdkappid": {strconv.FormatInt(cfg.App.SDKAppID, 10)}, "identifier": {admin}, "usersig": {sig},
 		"random": {strconv.FormatUint(uint64(rand.Uint32()), 10)}, "contenttype": {"json"},
 	}
-	base := t.server
+	base := t.url
 	if base == "" {
 		base = serverURL(cfg)
 	}
@@ -111,7 +113,7 @@ func (t *pushTrial) ask(ctx context.Context, cfg *configs.Config) (*dispatch.Rep
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+"/v4/openim/push_test?"+query.Encode(), bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.New("--server: is not a URL")
+		return nil, errors.New("--url: is not a URL")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
@@ -183,7 +185,8 @@ func printReport(out io.Writer, r *dispatch.Report) error {
 		}
 		switch a := d.Answer; {
 		case a != nil:
-			fmt.Fprintf(&b, "  the vendor answered after %d ms: %s %s %s\n", a.Millis, a.Outcome, a.Code, a.Info)
+			text := strings.TrimSpace(fmt.Sprintf("%s %s %s", a.Outcome, a.Code, a.Info)) // not all have a code
+			fmt.Fprintf(&b, "  the vendor answered after %d ms: %s\n", a.Millis, text)
 		case d.Eligible:
 			b.WriteString("  it would be sent (--send sends it)\n")
 		default:

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -39,6 +40,9 @@ type transferred struct {
 // pageLen is how many messages one call of the history or of an import may carry.
 const pageLen = 20
 
+// urlUsage is what --url means, to every command that has it.
+const urlUsage = "base URL of the REST API (default: the configured HTTP address)"
+
 // A restClient calls a running server as an app admin.
 type restClient struct {
 	base, query string
@@ -48,13 +52,13 @@ type restClient struct {
 // restFlags adds the flags that say which server to call.
 func restFlags(cmd *cobra.Command) func() (*restClient, error) {
 	flags := newConfigFlags(cmd.Flags(), dataDirFlag)
-	base := cmd.Flags().String("url", "", "the server (default http:// and http.addr)")
+	base := cmd.Flags().String("url", "", urlUsage)
 	return func() (*restClient, error) {
 		cfg, err := flags.load()
 		if err != nil {
 			return nil, err
 		}
-		return newRESTClient(cfg, cmp.Or(*base, "http://"+cfg.HTTP.Addr))
+		return newRESTClient(cfg, cmp.Or(*base, serverURL(cfg)))
 	}
 }
 
@@ -72,7 +76,7 @@ func newRESTClient(cfg *configs.Config, base string) (*restClient, error) {
 		return nil, err
 	}
 	q := url.Values{"sdkappid": {strconv.FormatInt(cfg.App.SDKAppID, 10)}, "identifier": {caller}, "usersig": {sig}, "contenttype": {"json"}}
-	return &restClient{base, q.Encode(), http.Client{Timeout: time.Minute}}, nil
+	return &restClient{strings.TrimSuffix(base, "/"), q.Encode(), http.Client{Timeout: time.Minute}}, nil
 }
 
 // call makes one call; what the server refuses is an error.
@@ -123,8 +127,11 @@ func (c *restClient) nextSeq(ctx context.Context, id string) (int64, error) {
 	if err := c.call(ctx, "group_open_http_svc/get_group_info", map[string]any{"GroupIdList": []string{id}}, &info); err != nil {
 		return 0, err
 	}
-	if len(info.GroupInfo) != 1 || info.GroupInfo[0].ErrorCode != 0 {
-		return 0, fmt.Errorf("group %q: %v", id, info.GroupInfo)
+	if len(info.GroupInfo) != 1 {
+		return 0, fmt.Errorf("group %q: the server answered with %d groups", id, len(info.GroupInfo))
+	}
+	if g := info.GroupInfo[0]; g.ErrorCode != 0 {
+		return 0, fmt.Errorf("%d: %s", g.ErrorCode, g.ErrorInfo)
 	}
 	return info.GroupInfo[0].NextMsgSeq, nil
 }
@@ -190,7 +197,10 @@ the last whole line of the file. Times are 2006-01-02 or 2006-01-02T15:04:05Z (R
 			w, after = f, last
 		}
 		n, err := exportGroup(cmd.Context(), c, *id, after, begin, end, w, cmd.ErrOrStderr())
-		if err != nil {
+		switch {
+		case err != nil && n == 0:
+			return err
+		case err != nil:
 			return fmt.Errorf("stopped after %d messages: %w", n, err)
 		}
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "\n%d messages\n", n)
@@ -319,8 +329,9 @@ func newImport() *cobra.Command {
 		Short: "Add the messages of an exported file to a group of a running server",
 		Long: `Add the messages of an exported file to a group of a running server, telling nobody.
 
-The group must exist (import_group), its newest message must not be newer than the file's
-first, and nobody may send to it meanwhile. The messages are numbered anew. Where the import
+The group must exist: make it by import_group, with a CreateTime that is not later than the
+file's first message. Its newest message must not be newer than that one either, and nobody
+may send to it meanwhile. The messages are numbered anew. Where the import
 began is kept in FILE.import; stopped in the middle, the same command goes on where it was,
 and no message is added twice.`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -341,7 +352,10 @@ and no message is added twice.`,
 			return err
 		}
 		n, err := importFile(cmd.Context(), c, *id, args[0], cmd.ErrOrStderr())
-		if err != nil {
+		switch {
+		case err != nil && n == 0:
+			return err
+		case err != nil:
 			return fmt.Errorf("stopped after %d messages; the same command goes on: %w", n, err)
 		}
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "\n%d messages\n", n)
@@ -453,7 +467,7 @@ func importBatch(ctx context.Context, c *restClient, id string, batch []transfer
 	}
 	for i, r := range out.ImportMsgResult {
 		if r.Result != 0 {
-			return fmt.Errorf("the message that had MsgSeq %d was refused with %d (10004: its time lies before the group's newest message, or in the future)", batch[i].Seq, r.Result)
+			return fmt.Errorf("the message that had MsgSeq %d was refused with %d (10004: its time lies before the group was created or before its newest message, or in the future)", batch[i].Seq, r.Result)
 		}
 	}
 	return nil

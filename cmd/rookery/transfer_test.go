@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,5 +111,13 @@ func TestExportImport(t *testing.T) {
 	}
 	if err := tool("import", "--group", "from", file); err == nil {
 		t.Error("the state of another import was taken")
+	}
+	if err := tool("export", "--group", "none"); err == nil || !strings.HasSuffix(err.Error(), `: rookery: 10010: group "none" does not exist`+"\n") {
+		t.Errorf("export of a group that does not exist: %v", err)
+	}
+	// A group that was created later than the messages says so.
+	rest("group_open_http_svc/create_group", o{"Type": "Public", "Name": "n", "GroupId": "late"})
+	if err := tool("import", "--group", "late", part); err == nil || !strings.Contains(err.Error(), "before the group was created") {
+		t.Errorf("import into a group that is younger: %v", err)
 	}
 }

@@ -145,7 +145,7 @@ func (u *chat) do(ctx context.Context, c *client.Client, line string) error {
 	case "/recall":
 		seq, err := strconv.ParseInt(arg, 10, 64)
 		if err != nil {
-			return fmt.Errorf("/recall takes the number of a message: %w", err)
+			return errors.New("/recall takes the number of a message")
 		}
 		return c.Recall(ctx, u.group, "", group.Seq(seq))
 	}

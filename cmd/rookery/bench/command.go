@@ -18,7 +18,11 @@ func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Generate load for any MQTT broker and measure it",
-		Args:  cobra.NoArgs,
+		Long: `Generate load for any MQTT broker and measure it. docs/performance.md says what is counted, and how.
+
+Rookery lets 40 messages a second into a group. To measure more than that, start the server with
+ROOKERY_FLOW_MESSAGES_PER_SECOND=0, and tell the scenario by --rookery-http where to make its groups.`,
+		Args: cobra.NoArgs,
 	}
 	c.AddCommand(
 		newFanout(), newGroups(), newIngest(),
@@ -149,7 +153,7 @@ func bindMembers(c *cobra.Command, t *Traffic) {
 	p.IntVar(&t.Members, "members", t.Members, "subscribed members of each group")
 	p.IntVar(&t.Stalled, "stalled", 0, "further members of each group that subscribe and never read")
 	p.Float64Var(&t.Rate, "rate", t.Rate, "messages a second into each group, sent when due (open loop); 0: closed loop")
-	p.StringVar(&t.Wait, "wait", WaitDelivery, "what the closed loop waits for: "+WaitDelivery+" to every member, the sender's "+WaitOwn+" copy, or its "+WaitAck)
+	p.StringVar(&t.Wait, "wait", WaitDelivery, "what the closed loop waits for: "+WaitDelivery+" (to every member), "+WaitOwn+" (the sender's own copy) or "+WaitAck+" (the sender's)")
 }
 
 func newFanout() *cobra.Command {
