@@ -50,13 +50,21 @@ type thing struct {
 	event   *hooks.Event
 }
 
+// of is the SEQ that only those see who were members then; 0: all receivers see the thing.
+func (t thing) of() group.Seq {
+	if t.message != nil {
+		return t.message.Seq
+	}
+	return t.event.Of
+}
+
 // A run is consecutive things of one group with the same receivers; it is encoded once.
 type run struct {
 	b      *Broker
 	key    group.Key
 	things []thing
 	pub    *published
-	lowest group.Seq // of the messages with a SEQ
+	lowest group.Seq // that a thing is of, if any is
 	woken  []*conn   // have something to be written, and the flusher does not know yet
 }
 
@@ -106,8 +114,8 @@ func (r *run) prepare(rm *room) {
 	r.pub = &published{room: rm, topic: groupTopicName(r.key.ID)}
 	r.lowest = 0
 	for _, t := range r.things {
-		if t.message != nil && t.message.Seq > 0 && (r.lowest == 0 || t.message.Seq < r.lowest) {
-			r.lowest = t.message.Seq
+		if seq := t.of(); seq > 0 && (r.lowest == 0 || seq < r.lowest) {
+			r.lowest = seq
 		}
 	}
 }
@@ -157,7 +165,7 @@ func (r *run) send(m member) {
 // sendSome queues what of the run the session is to see.
 func (r *run) sendSome(s *session, m member, sub subscription, f *frames) {
 	for i, t := range r.things {
-		if t.message == nil || s.wants(t.message, m, sub) {
+		if s.wants(t, m, sub) {
 			s.conn.enqueue(f, uint32(i), uint32(i)+1)
 		}
 	}
@@ -168,7 +176,7 @@ func (r *run) sendSome(s *session, m member, sub subscription, f *frames) {
 func (r *run) sendDurable(s *session, d *durable, m member, sub subscription, f *frames) {
 	p := d.of(r.key, m.since())
 	for i, t := range r.things {
-		if t.message != nil && !s.wants(t.message, m, sub) {
+		if !s.wants(t, m, sub) {
 			continue
 		}
 		switch seq := f.seqs[i]; {
@@ -209,9 +217,16 @@ func (r *run) wake(rm *room) {
 	}
 }
 
-// wants reports whether a member's session is to see a message of which it is a receiver.
-func (s *session) wants(msg *group.Message, m member, sub subscription) bool {
-	if msg.Seq > 0 && msg.Seq <= m.since() || !m.receive().Delivers(mentions(msg, m.u.account)) {
+// wants reports whether a member's session is to see a thing of which it is a receiver.
+func (s *session) wants(t thing, m member, sub subscription) bool {
+	if seq := t.of(); seq > 0 && seq <= m.since() {
+		return false
+	}
+	msg := t.message
+	if msg == nil {
+		return true
+	}
+	if !m.receive().Delivers(mentions(msg, m.u.account)) {
 		return false
 	}
 	// [MQTT-3.8.3-3]: the same client identifier, which is scoped by the account.

@@ -345,3 +345,42 @@ func TestMessagesFromBeforeJoining(t *testing.T) {
 	}
 	c.ping()
 }
+
+// Changes of a message are told to those who may read it: not to a member who has joined after
+// it, on a connection or in a kept session, unless the event is for everybody.
+func TestChangesOfMessagesFromBeforeJoining(t *testing.T) {
+	s := serve(t, serverOptions{})
+	kept := connectPacket(t, 4, "carol", "tablet")
+	kept.Connect.Clean = false
+	clients := []*client{s.login(5, "carol", "phone"), s.dial()}
+	clients[1].connect(kept)
+	for _, c := range clients {
+		c.mustSubscribe(1, "groups/+")
+	}
+	s.send("g1", "alice", "before")
+	s.join("g1", "carol")
+	s.send("g1", "alice", "since")
+	for _, c := range clients {
+		c.wantText("since")
+	}
+	modify := func(of group.Seq, text string) {
+		s.update("g1", func(tx *hooks.Tx) error {
+			tx.Event(hooks.Event{Name: "Modify", Of: of, Body: map[string]any{"MsgBody": group.TextBody(text)}})
+			tx.Event(hooks.Event{Name: "Modify", Of: of, To: []group.Account{"carol"}, Body: map[string]any{"MsgBody": group.TextBody(text + " to carol")}})
+			return nil
+		})
+	}
+	modify(1, "before, modified")
+	modify(2, "since, modified")
+	modify(0, "for everybody")
+	for _, c := range clients {
+		for _, text := range []string{"since, modified", "for everybody"} {
+			for _, want := range []string{text, text + " to carol"} {
+				if got := c.receive(); got.Event != "Modify" || got.text() != want {
+					t.Errorf("received %s %q, want %q", got.Event, got.text(), want)
+				}
+			}
+		}
+		c.ping()
+	}
+}

@@ -172,7 +172,7 @@ func (b *Broker) queueChunk(s *session, r *replay, chunk []*group.Message, next 
 	pub := published{room: rm, topic: groupTopicName(r.key.ID)}
 	for _, m := range chunk {
 		_, hidden := slices.BinarySearch(r.hidden, m.Seq)
-		if m.Seq > p.queued && m.Seq >= r.first && !hidden && m.State == group.Live && m.VisibleTo(s.account()) && s.wants(m, rm.members[i], sub) {
+		if m.Seq > p.queued && m.Seq >= r.first && !hidden && m.State == group.Live && m.VisibleTo(s.account()) && s.wants(thing{message: m}, rm.members[i], sub) {
 			pub.payloads = append(pub.payloads, appendMessage(nil, m))
 			pub.seqs = append(pub.seqs, m.Seq)
 		}

@@ -95,18 +95,21 @@ func (e *env) setExtensions(ctx context.Context, call *Call, r *setExtensionsReq
 	}
 	resp := &setExtensionsResponse{}
 	err := e.update(ctx, r.GroupID, func(tx *hooks.Tx, g *group.Group) error {
-		by, err := roleIn(tx, call)
-		if err != nil {
-			return err
-		}
-		if by == group.NotMember {
-			return notPermitted("only members may do this")
+		var member *group.Member
+		if !call.Admin {
+			var err error
+			if member, err = tx.Member(call.Caller); err != nil {
+				return err
+			}
+			if member == nil {
+				return notPermitted("only members may do this")
+			}
 		}
 		m, err := messageAt(tx.Context(), tx.Store(), g.Key(), r.Seq)
 		if err != nil {
 			return err
 		}
-		if err := extensible(g, m, call); err != nil {
+		if err := extensible(g, member, m); err != nil {
 			return err
 		}
 		row := extensionKey(g.Key(), r.Seq)
@@ -133,7 +136,7 @@ func (e *env) setExtensions(ctx context.Context, call *Call, r *setExtensionsReq
 		resp.Extensions = results
 		tx.Write(storage.Extensions.Put(row, set))
 		if len(event.Set)+len(event.Deleted) > 0 || event.Cleared {
-			tx.Event(hooks.Event{Name: "Extension", To: audience(m), Body: event})
+			tx.Event(eventOf(g, m, "Extension", event))
 		}
 		return nil
 	})
@@ -143,10 +146,11 @@ func (e *env) setExtensions(ctx context.Context, call *Call, r *setExtensionsReq
 	return resp, nil
 }
 
-// extensible refuses messages that take no extensions, or are not the caller's to see.
-func extensible(g *group.Group, m *group.Message, call *Call) error {
+// extensible refuses messages that take no extensions, or are not the member's to see; app
+// admins are no member and see all.
+func extensible(g *group.Group, member *group.Member, m *group.Message) error {
 	switch {
-	case m == nil || m.State != group.Live || !call.Admin && !m.VisibleTo(call.Caller):
+	case m == nil || m.State != group.Live || member != nil && !mayRead(g, member, m):
 		return group.Errorf(codeExtensionNoMsg, "there is no such message")
 	case !m.Has(group.Extensions) || !g.Type.Rules().Receipts: // the same three types have both
 		return group.Errorf(codeNoExtensions, "the message takes no extensions")
@@ -232,10 +236,7 @@ func (e *env) getExtensions(ctx context.Context, call *Call, r *getExtensionsReq
 	if err != nil {
 		return nil, err
 	}
-	if member != nil && m != nil && !mayRead(g, member, m) {
-		m = nil
-	}
-	if err := extensible(g, m, call); err != nil {
+	if err := extensible(g, member, m); err != nil {
 		return nil, err
 	}
 	set, err := storage.Extensions.Find(ctx, e.store, extensionKey(g.Key(), r.Seq))

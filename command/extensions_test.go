@@ -44,3 +44,37 @@ func TestExtensionLimit(t *testing.T) {
 		t.Errorf("%d extensions are kept, the oldest deleted one: %t, the latest: %t; want 600, without the oldest", len(set.Values), oldest, latest)
 	}
 }
+
+// TestExtensionsOfUnseenMessages lets members change extensions of messages that they may not
+// read: they learn neither that the message takes any nor, by a wrong lock, what there is.
+func TestExtensionsOfUnseenMessages(t *testing.T) {
+	w := newWorld(t, command.Config{})
+	w.people(t, "alice", "bob", "late")
+	w.make(t, group.Public, "g", "alice", "bob")
+	const path = "openim_msg_ext_http_svc/group_set_key_values"
+	extensible := `,"SupportMessageExtension":1`
+	w.say(t, "alice", "g", "before late has joined", extensible)
+	w.say(t, "alice", "g", "for alice alone", extensible+`,"To_Account":["alice"]`)
+	w.say(t, "alice", "g", "before too", extensible)
+	w.accepted(t, "", g+"add_group_member", `{"GroupId":"g","Silence":1,"MemberList":[{"Member_Account":"late"}]}`)
+	set := func(as string, seq int) int {
+		a := w.must(t, as, "group_set_key_values", fmt.Sprintf(`{"GroupId":"g","MsgSeq":%d,"OperateType":1,"ExtensionList":[{"Key":"k","Value":"theirs","Seq":9}]}`, seq))
+		return a.ErrorCode
+	}
+	for seq := 1; seq <= 3; seq++ {
+		w.accepted(t, "", path, fmt.Sprintf(`{"GroupId":"g","MsgSeq":%d,"OperateType":1,"ExtensionList":[{"Key":"k","Value":"secret"}]}`, seq))
+	}
+	const noMessage = 23004
+	if got := set("bob", 1); got != 0 {
+		t.Errorf("bob, who may read message 1, is told %d", got)
+	}
+	w.accepted(t, "", g+"clear_group_msg", `{"GroupId":"g","MsgSeq":1}`)
+	for _, x := range []struct {
+		as  string
+		seq int
+	}{{"late", 1}, {"late", 3}, {"bob", 1}, {"bob", 2}} {
+		if got := set(x.as, x.seq); got != noMessage {
+			t.Errorf("%s, who may not read message %d, is told %d; want %d", x.as, x.seq, got, noMessage)
+		}
+	}
+}

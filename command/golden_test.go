@@ -122,7 +122,11 @@ func (e *ears) Deliver(key group.Key, batch []hooks.Delivery) {
 			m := d.Message
 			e.say("  %s <- message seq=%d from=%s body=%s%s", key.ID, m.Seq, m.From, m.Body, toText(m.To))
 		case d.Event != nil:
-			e.say("  %s <- event %s %s%s", key.ID, d.Event.Name, compact(d.Event.Body), toText(d.Event.To))
+			of := ""
+			if d.Event.Of > 0 {
+				of = fmt.Sprintf(" to members from before %d", d.Event.Of)
+			}
+			e.say("  %s <- event %s %s%s%s", key.ID, d.Event.Name, compact(d.Event.Body), toText(d.Event.To), of)
 		case d.Notice != nil:
 			e.say("  inbox of %s <- %s %s", d.Notice.To, d.Notice.Event, compact(d.Notice.Body))
 		case d.Gone:

@@ -133,7 +133,7 @@ func (e *env) recallOne(s *stage, seq group.Seq, by group.Role, reason string) (
 	if body.Change, err = s.changed(m, "Recall", body); err != nil {
 		return 0, false, err
 	}
-	s.Event(hooks.Event{Name: "Recall", To: audience(m), Body: body})
+	s.Event(eventOf(g, m, "Recall", body))
 	return 0, true, nil
 }
 
@@ -163,6 +163,15 @@ func (e *env) mayRecall(s *stage, m *group.Message, by group.Role) (int, error) 
 		return group.CodeNotPermitted, nil
 	}
 	return 0, nil
+}
+
+// eventOf makes the event that tells those who may read m of a change to it.
+func eventOf(g *group.Group, m *group.Message, name string, body any) hooks.Event {
+	e := hooks.Event{Name: name, To: audience(m), Body: body}
+	if !g.SeesHistoryBeforeJoin() {
+		e.Of = m.Seq
+	}
+	return e
 }
 
 // audience is who is told about a change of m: everybody (nil), or those who could see it.
@@ -309,7 +318,7 @@ func (e *env) modifyMessage(ctx context.Context, call *Call, r *modifyRequest) (
 			return err
 		}
 		told.Body, told.Cloud = m.Body, m.CloudCustomData
-		tx.Event(hooks.Event{Name: "Modify", To: audience(&m), Body: told})
+		tx.Event(eventOf(g, &m, "Modify", told))
 		return nil
 	})
 }

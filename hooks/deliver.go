@@ -35,6 +35,9 @@ type Event struct {
 	Name string // the "Event" member: Recall, Modify, Read, Tip, …
 	Body any    // marshalled into the same JSON object; a struct or map of the other members
 	To   []group.Account
+	// Of is the message that it tells of, where members who have joined after a message may not
+	// read it: they are not told. Zero: all receivers are.
+	Of group.Seq
 }
 
 // A Notice goes to users/{UserID} of one account: to all of its devices, or to all but one.
