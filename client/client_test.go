@@ -522,6 +522,17 @@ func TestEvents(t *testing.T) {
 	if err := bob.SetReceiveOption(ctx, id, group.AcceptAndNotify); err != nil {
 		t.Fatal(err)
 	}
+	for _, none := range []group.ReceiveOption{group.DefaultReceive, 99} {
+		if err := bob.SetReceiveOption(ctx, id, none); err == nil {
+			t.Errorf("receive option %d was taken", none)
+		}
+	}
+	if err := bob.SetNameCard(ctx, id, ""); err == nil {
+		t.Error("an empty name card was taken")
+	}
+	if c, _ := bob.Conversation(id); c.Receive != group.AcceptAndNotify {
+		t.Errorf("after a refused receive option it is %v", c.Receive)
+	}
 	wanted := send(t, alice, id, "wanted")
 	rb.until(t, "the wanted message", func() bool { return slices.Contains(rb.seqs(id), wanted) })
 	rb.mu.Lock()

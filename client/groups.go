@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -252,13 +253,20 @@ func (c *Client) SetRole(ctx context.Context, id group.ID, a group.Account, role
 	return c.Call(ctx, "modify_group_member_info", memberChange{groupJSON: groupJSON{id}, accountJSON: accountJSON{a}, Role: role.String()}, nil)
 }
 
-// SetNameCard sets the name by which the group sees the account.
+// SetNameCard sets the name by which the group sees the account. It can be replaced, but not
+// taken away: the empty name is an error.
 func (c *Client) SetNameCard(ctx context.Context, id group.ID, name string) error {
+	if name == "" {
+		return errors.New("client: SetNameCard: the name is empty")
+	}
 	return c.Call(ctx, "modify_group_member_info", memberChange{groupJSON: groupJSON{id}, accountJSON: accountJSON{c.cfg.Account}, NameCard: name}, nil)
 }
 
 // SetReceiveOption says what the account wants of a group's messages.
 func (c *Client) SetReceiveOption(ctx context.Context, id group.ID, option group.ReceiveOption) error {
+	if option.String() == "" { // the server would take it for no change
+		return fmt.Errorf("client: SetReceiveOption: %d is not an option to choose", option)
+	}
 	change := memberChange{groupJSON: groupJSON{id}, accountJSON: accountJSON{c.cfg.Account}, MsgFlag: option.String()}
 	if err := c.Call(ctx, "modify_group_member_info", change, nil); err != nil {
 		return err
