@@ -23,7 +23,7 @@ TOOL      := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: build
 build: ## build bin/rookery, static and with its version

@@ -251,7 +251,7 @@ HTTP 200; <code>ErrorCode</code> says whether it worked. For machines: <a href="
 			service = c.Service
 			fmt.Fprintf(&b, "<h2>%s</h2>", html.EscapeString(service))
 		}
-		fmt.Fprintf(&b, "<details><summary><code>%s</code> %s</summary><p>%s", html.EscapeString(c.Name), html.EscapeString(c.Doc), html.EscapeString(c.audienceText()))
+		fmt.Fprintf(&b, "<details id=\"%s\"><summary><code>%s</code> %s</summary><p>%s", html.EscapeString(c.Path()), html.EscapeString(c.Name), html.EscapeString(c.Doc), html.EscapeString(c.audienceText()))
 		for _, path := range c.paths() {
 			fmt.Fprintf(&b, "<br><code>POST /v4/%s</code>", html.EscapeString(path))
 		}

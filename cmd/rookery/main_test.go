@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -38,6 +41,27 @@ func TestRun(t *testing.T) {
 					test.args, code, stdout.String(), test.stdout, stderr.String(), test.stderr)
 			}
 		})
+	}
+}
+
+// TestToolsMakeNothing runs what needs a server's data folder where there is none.
+func TestToolsMakeNothing(t *testing.T) {
+	for _, args := range [][]string{
+		{"outbox", "list"},
+		{"outbox", "retry", "--all"},
+		{"export", "--group", "g"},
+		{"import", "--group", "g", "main.go"},
+		{"push", "test", "--user", "bob"},
+	} {
+		dir := filepath.Join(t.TempDir(), "data")
+		var stdout, stderr strings.Builder
+		code := run(t.Context(), append(args, "--data-dir", dir), &stdout, &stderr)
+		if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "is app.data_dir that of the server?") {
+			t.Errorf("%q: exit code %d\n%s%s", args, code, stdout.String(), stderr.String())
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: the folder: %v", args, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rookery-im/rookery/hooks/callback"
 	"github.com/rookery-im/rookery/storage"
+	"github.com/rookery-im/rookery/storage/pebble"
 )
 
 // newOutbox is the tool for after-callbacks that could not be delivered. It opens the store
@@ -92,11 +94,16 @@ func newOutboxChange(use, short string, change func(context.Context, storage.Rec
 	return cmd
 }
 
-// withStore opens the configured store for a tool.
+// withStore opens the configured store for a tool, which makes none.
 func withStore(ctx context.Context, flags configFlags, use func(storage.Store) error) error {
 	cfg, err := flags.load()
 	if err != nil {
 		return err
+	}
+	if cfg.Storage.Driver != "mongo" {
+		if exists, err := pebble.Exists(storeDir(cfg)); err != nil || !exists {
+			return cmp.Or(err, fmt.Errorf("there is no store in %s: is app.data_dir that of the server?", storeDir(cfg)))
+		}
 	}
 	store, err := openStore(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {

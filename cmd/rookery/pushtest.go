@@ -92,7 +92,7 @@ func (t *pushTrial) ask(ctx context.Context, cfg *configs.Config) (*dispatch.Rep
 	if err != nil {
 		return nil, err
 	}
-	secret, _, err := appSecret(cfg.App)
+	secret, err := serverSecret(cfg.App)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,19 @@ func appSecret(app configs.App) (secret configs.Secret, made string, err error) 
 	return secret, path, err
 }
 
+// serverSecret is appSecret for what calls a running server: where that server has none, one
+// that was made would open nothing.
+func serverSecret(app configs.App) (configs.Secret, error) {
+	if app.Secret != "" {
+		return app.Secret, nil
+	}
+	secret, err := readSecret(filepath.Join(app.DataDir, secretFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("app.secret is not set, and there is none in %s: is app.data_dir that of the server?", app.DataDir)
+	}
+	return secret, err
+}
+
 func readSecret(path string) (configs.Secret, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -66,7 +66,7 @@ func newRESTClient(cfg *configs.Config, base string) (*restClient, error) {
 	if len(cfg.App.Admins) == 0 {
 		return nil, errors.New("app.admins: is empty, so that nobody may call the server")
 	}
-	secret, _, err := appSecret(cfg.App)
+	secret, err := serverSecret(cfg.App)
 	if err != nil {
 		return nil, err
 	}
