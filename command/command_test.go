@@ -442,9 +442,10 @@ func TestPortraitSetCallback(t *testing.T) {
 }
 
 // full is a store on a disk that is nearly full.
-type full struct{ *storagetest.Memory }
+type full struct{ storage.Store }
 
 func (full) Apply(context.Context, ...storage.Mutation) error { return storage.ErrReadOnly }
+func (full) Append(context.Context, *storage.Batch) error     { return storage.ErrReadOnly }
 
 // TestReadOnlyStore checks that a caller is told that nothing was changed, and not that the outcome is unknown.
 func TestReadOnlyStore(t *testing.T) {
@@ -457,5 +458,20 @@ func TestReadOnlyStore(t *testing.T) {
 	want := `{"ActionStatus":"FAIL","ErrorCode":70500,"ErrorInfo":"the store takes no writes now, nothing was changed: try again later"}`
 	if got != want {
 		t.Errorf("account_import = %s, want %s", got, want)
+	}
+	memory := newWorld(t, command.Config{})
+	memory.people(t, "alice")
+	memory.make(t, group.Public, "g", "alice")
+	store.Store = memory.store
+	pipeline = hooks.New(store, hooks.Config{Admins: admins}, log)
+	table = command.New(command.Env{Store: store, Pipeline: pipeline, Log: log}, command.Config{Admins: admins})
+	want = `{"ActionStatus":"FAIL","ErrorCode":10002,"ErrorInfo":"the store takes no writes now: try again later"}`
+	for name, body := range map[string]string{
+		"send_group_msg":  `{"GroupId":"g","Random":1,"MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}]}`,
+		"forbid_send_msg": `{"GroupId":"g","Members_Account":["alice"],"MuteTime":60}`,
+	} {
+		if got := string(table.Call(t.Context(), &command.Call{Caller: "administrator", Admin: true}, "group_open_http_svc", name, []byte(body))); got != want {
+			t.Errorf("%s = %s, want %s", name, got, want)
+		}
 	}
 }

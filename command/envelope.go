@@ -85,6 +85,8 @@ func (t *Table) refusal(c *Command, call *Call, groupID string, err error) *grou
 	switch {
 	case errors.Is(err, hooks.ErrOverloaded):
 		level, info = slog.LevelWarn, "overloaded, try again"
+	case errors.Is(err, storage.ErrReadOnly) && hooks.Retry(err): // of a group: what came before it in the command may stand
+		level, info = slog.LevelWarn, "the store takes no writes now: try again later"
 	case errors.Is(err, storage.ErrReadOnly):
 		level, info = slog.LevelWarn, "the store takes no writes now, nothing was changed: try again later"
 	case hooks.Retry(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, storage.ErrUnavailable):

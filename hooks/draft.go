@@ -73,7 +73,8 @@ var (
 	// ErrOverloaded says that a bound on waiting messages was met; nothing was stored.
 	ErrOverloaded = errors.New("hooks: overloaded")
 	// ErrUnavailable says that the store took too long or refused; the outcome is unknown to
-	// the sender, and repeating with the same Random is safe.
+	// the sender, and repeating with the same Random is safe. Where it wraps
+	// storage.ErrReadOnly nothing was stored.
 	ErrUnavailable = errors.New("hooks: storage unavailable")
 	// ErrMoved says that another node owns the group; the caller asks there.
 	ErrMoved = errors.New("hooks: group moved")

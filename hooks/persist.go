@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/rookery-im/rookery/group"
@@ -17,6 +20,9 @@ type written struct {
 	// stored is how many of the batch's messages are in the log; all of them if end is writeDone.
 	stored int
 	err    error
+	// untouched: the one attempt was refused and nothing came before it, so that nothing will
+	// turn up in the store later.
+	untouched bool
 }
 
 type writeEnd uint8
@@ -44,7 +50,7 @@ func (p *Pipeline) persist(b *batch) *written {
 			return &written{batch: b, stored: len(b.write.Messages)}
 		}
 		if errors.Is(err, storage.ErrReadOnly) {
-			return &written{batch: b, end: writeRefused, err: err}
+			return &written{batch: b, end: writeRefused, err: err, untouched: !again && len(b.replaced) == 0}
 		}
 		if errors.Is(err, storage.ErrExists) {
 			return &written{batch: b, end: writeConflict, err: err}
@@ -159,8 +165,12 @@ func (l *lane) settle(w *written) {
 		l.hand(b, len(b.deliver))
 		l.acknowledge(b, len(b.subs))
 	case writeRefused:
-		l.p.log.Warn("store refuses writes", "group", string(l.id), "err", w.err)
-		l.abandon(b, 0)
+		l.p.refusals.log(l.p.log, l.id, w.err)
+		why := ErrUnavailable
+		if w.untouched {
+			why = fmt.Errorf("%w: %w", ErrUnavailable, storage.ErrReadOnly)
+		}
+		l.abandon(b, why)
 	case writeConflict:
 		l.p.log.Warn("another writer in the log, or an unclear write: the group is read again", "group", string(l.id), "stored", w.stored, "err", w.err)
 		n := l.storedSubs(b, w.stored)
@@ -173,7 +183,7 @@ func (l *lane) settle(w *written) {
 	case writeUnknown:
 		l.p.log.Error("write with unknown outcome: the group is read again", "group", string(l.id), "messages", len(b.write.Messages), "err", w.err)
 		l.st = nil
-		l.abandon(b, 0)
+		l.abandon(b, ErrUnavailable)
 	}
 }
 
@@ -303,15 +313,37 @@ func (l *lane) outcome(b *batch, s *submission) Outcome {
 	return o
 }
 
-// abandon tells the senders of the batch from the n-th on to try again later.
-func (l *lane) abandon(b *batch, n int) {
-	for _, s := range b.subs[n:] {
+// abandon tells the senders of the batch to try again later.
+func (l *lane) abandon(b *batch, why error) {
+	for _, s := range b.subs {
 		l.returnSlot(s)
-		l.end(s, Outcome{Err: ErrUnavailable})
+		l.end(s, Outcome{Err: why})
 	}
 	if b.upd != nil {
-		l.endUpdate(b.upd, ErrUnavailable)
+		l.endUpdate(b.upd, why)
 	}
+}
+
+// storeRefusals logs that the store refuses writes, which every message meets while it lasts:
+// at most once in refusalPause, so that the log does not eat what is left of a full disk.
+type storeRefusals struct {
+	mu     sync.Mutex
+	next   time.Time
+	silent int // since the last line
+}
+
+const refusalPause = 10 * time.Second
+
+func (r *storeRefusals) log(log *slog.Logger, id group.ID, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if now.Before(r.next) {
+		r.silent++
+		return
+	}
+	log.Warn("store refuses writes", "group", string(id), "err", err, "others", r.silent)
+	r.next, r.silent = now.Add(refusalPause), 0
 }
 
 // maxRequeues is how often a message is stamped anew because somebody else wrote at its place.

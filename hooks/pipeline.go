@@ -126,6 +126,7 @@ type Pipeline struct {
 	outbox  []Outbox
 
 	profiles *profileCache
+	refusals storeRefusals
 
 	shards  [256]shard
 	seed    maphash.Seed

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -602,4 +603,50 @@ func TestCloseWaitsForWhatWasSubmitted(t *testing.T) {
 	if o := b.Send(t.Context(), draft("bob", 1000, "late")); !errors.Is(o.Err, hooks.ErrClosed) {
 		t.Errorf("after Close: %+v", o)
 	}
+}
+
+// readOnly is a store that refuses appends as long as the disk is full.
+type readOnly struct {
+	storage.Store
+	full atomic.Bool
+}
+
+func (s *readOnly) Append(ctx context.Context, a *storage.Batch) error {
+	if s.full.Load() {
+		return storage.ErrReadOnly
+	}
+	return s.Store.Append(ctx, a)
+}
+
+// TestStoreThatRefuses sends while the disk is full: the senders learn that nothing was stored,
+// and the log is told once in ten seconds, not with each message.
+func TestStoreThatRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{})
+		store := &readOnly{Store: b.store}
+		var log strings.Builder
+		b.Pipeline = hooks.New(store, hooks.Config{}, slog.New(slog.NewTextHandler(&log, nil)))
+		b.UseDeliverer(b.out)
+		store.full.Store(true)
+		random := uint32(0)
+		send := func(n int) {
+			for range n {
+				random++
+				if o := b.Send(t.Context(), draft("bob", random, "m")); !hooks.Retry(o.Err) || !errors.Is(o.Err, storage.ErrReadOnly) {
+					t.Errorf("message %d: %+v, want to be told that the store takes no writes", random, o)
+				}
+			}
+		}
+		send(30)
+		time.Sleep(11 * time.Second)
+		send(10)
+		if got := strings.Count(log.String(), "\n"); got != 2 || !strings.Contains(log.String(), "others=29") {
+			t.Errorf("the log has %d lines, want 2, of which the second tells of 29 others:\n%s", got, log.String())
+		}
+		store.full.Store(false)
+		if o := b.Send(t.Context(), draft("bob", 1, "m")); o.Err != nil || o.Seq != 1 {
+			t.Errorf("the first message again: %+v, want SEQ 1", o)
+		}
+		b.close()
+	})
 }
