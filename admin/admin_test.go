@@ -229,6 +229,28 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
+// TestReadTimeout calls a command that may take longer than a request may take to arrive: its
+// body may not.
+func TestReadTimeout(t *testing.T) {
+	s := newServer(t, admin.Config{Timeout: time.Hour, ReadTimeout: time.Minute}, nil)
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	s.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v4/im_open_login_svc/account_import?"+query(t), strings.NewReader(`{"UserID":"alice"}`)))
+	if latest := time.Now().Add(time.Minute); w.read.IsZero() || w.read.After(latest) {
+		t.Errorf("the body may arrive until %v, want until %v at the latest", w.read, latest)
+	}
+}
+
+// deadlines keeps the last deadline for reading.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (w *deadlines) SetReadDeadline(t time.Time) error {
+	w.read = t
+	return nil
+}
+
 // told reports the first Read.
 type told struct {
 	io.Reader

@@ -23,6 +23,7 @@ import (
 
 // call serves POST /v4/{service}/{command}.
 func (s *Server) call(c *gin.Context) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(c.Request.Context(), s.cfg.Timeout, errTimeout)
 	defer cancel()
 	select {
@@ -48,8 +49,12 @@ func (s *Server) call(c *gin.Context) {
 			return
 		}
 	}
-	// A body that trickles in must not keep its slot longer than a call may take.
+	// A body that trickles in must not keep its slot longer than a call may take, nor longer than
+	// the server reads for any request.
 	if deadline, ok := ctx.Deadline(); ok {
+		if read := began.Add(s.cfg.ReadTimeout); read.Before(deadline) {
+			deadline = read
+		}
 		_ = http.NewResponseController(c.Writer).SetReadDeadline(deadline)
 	}
 	large := c.Request.ContentLength > s.cfg.BodySize
