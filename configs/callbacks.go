@@ -27,3 +27,29 @@ type Callbacks struct {
 	OutboxBytes         Size          `yaml:"outbox_bytes" default:"1GiB" min:"1MiB" max:"1TiB" doc:"The same in bytes."`
 	DeadEntries         int           `yaml:"dead_entries" default:"10000" min:"1" max:"100000000" unit:"callbacks" doc:"How many that were given up are kept to be looked at; later ones are only counted."`
 }
+
+// callbackNames are those that commands may name; docs/callbacks.md describes them.
+var callbackNames = []string{
+	"Alert.RequestOverLimit",
+	"Group.CallbackAfterChangeGroupOwner",
+	"Group.CallbackAfterCreateGroup",
+	"Group.CallbackAfterGroupAttrChanged",
+	"Group.CallbackAfterGroupDestroyed",
+	"Group.CallbackAfterGroupFull",
+	"Group.CallbackAfterGroupInfoChanged",
+	"Group.CallbackAfterMemberExit",
+	"Group.CallbackAfterMemberFieldChanged",
+	"Group.CallbackAfterNewMemberJoin",
+	"Group.CallbackAfterReadReceipt",
+	"Group.CallbackAfterRecallMsg",
+	"Group.CallbackAfterSendMsg",
+	"Group.CallbackBeforeApplyJoinGroup",
+	"Group.CallbackBeforeCreateGroup",
+	"Group.CallbackBeforeInviteJoinGroup",
+	"Group.CallbackBeforeSendMsg",
+	"Group.CallbackOnMemberStateChange",
+	"Group.CallbackSendMsgException",
+	"Profile.CallbackPortraitSet",
+	"Push.OfflinePush",
+	"State.StateChange",
+}

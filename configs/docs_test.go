@@ -46,3 +46,19 @@ func TestPagesNameKeysThatExist(t *testing.T) {
 		t.Errorf("only %d keys found on the pages", named)
 	}
 }
+
+// Every callback that the page describes may be named in callbacks.commands, and no other.
+func TestPageDescribesCallbacks(t *testing.T) {
+	text, err := os.ReadFile("../docs/callbacks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z][a-z]+\\.[A-Za-z]+)`").FindAllSubmatch(text, -1) {
+		described = append(described, string(m[1]))
+	}
+	slices.Sort(described)
+	if !slices.Equal(described, callbackNames) {
+		t.Errorf("the page describes %q, known are %q", described, callbackNames)
+	}
+}

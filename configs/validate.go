@@ -178,6 +178,11 @@ func (c *Config) checkCallbacks(ch *checker) {
 			ch.refuse("callbacks.url", "has a fragment (#), which is never sent")
 		}
 	}
+	for _, name := range cb.Commands { // a misspelt one would never be sent, and nobody asked before messages
+		if !slices.Contains(callbackNames, name) {
+			ch.refuse("callbacks.commands", "%q is no callback that is sent: docs/callbacks.md lists them", name)
+		}
+	}
 	if (cb.CertFile == "") != (cb.KeyFile == "") {
 		ch.refuse("callbacks.cert_file", "goes together with callbacks.key_file: set both or none")
 	}
