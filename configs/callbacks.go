@@ -53,3 +53,24 @@ var callbackNames = []string{
 	"Push.OfflinePush",
 	"State.StateChange",
 }
+
+// otherCallbackNames are Tencent Cloud IM's callbacks of what is not offered here. A list that
+// names them is taken as it is, so that it need not be changed for Rookery; they are never sent.
+var otherCallbackNames = []string{
+	"C2C.CallbackAfterMsgReport",
+	"C2C.CallbackAfterMsgWithDraw",
+	"C2C.CallbackAfterSendMsg",
+	"C2C.CallbackBeforeSendMsg",
+	"Group.CallbackAfterCreateTopic",
+	"Group.CallbackAfterTopicDestroyed",
+	"Group.CallbackAfterTopicInfoChanged",
+	"Group.CallbackBeforeCreateTopic",
+	"Group.CallbackOnDailyGroupQuotaAlarm",
+	"Push.AllMemberPush",
+	"Sns.CallbackBlackListAdd",
+	"Sns.CallbackBlackListDelete",
+	"Sns.CallbackFriendAdd",
+	"Sns.CallbackFriendDelete",
+	"Sns.CallbackPrevFriendAdd",
+	"Sns.CallbackPrevFriendResponse",
+}

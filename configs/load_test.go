@@ -168,7 +168,7 @@ func TestRefusals(t *testing.T) {
 		"TLS":            {file: "mqtt: {tls_addr: '127.0.0.1:8883'}", want: []string{`FILE:1: mqtt.tls_addr: needs a certificate: set tls.cert_file and tls.key_file`}},
 		"mongo":          {file: "storage: {driver: mongo}", want: []string{`storage.mongo.uri: is empty, but storage.driver is mongo`}},
 		"receipts URL":   {file: "push: {receipts_url: 'https://x/?a=b'}", want: []string{`FILE:1: push.receipts_url: is not an http:// or https:// URL without query and fragment`}},
-		"callback name":  {file: "callbacks: {commands: [Group.CallbackBeforeSendMsg, Group.CallbackBeforeSendMessage]}", want: []string{`FILE:1: callbacks.commands: "Group.CallbackBeforeSendMessage" is no callback that is sent: docs/callbacks.md lists them`}},
+		"callback name":  {file: "callbacks: {commands: [Group.CallbackBeforeSendMsg, C2C.CallbackBeforeSendMsg, Group.CallbackBeforeSendMessage]}", want: []string{`FILE:1: callbacks.commands: "Group.CallbackBeforeSendMessage" is no callback: docs/callbacks.md lists them`}},
 		"callback URL":   {file: "callbacks: {url: 'ftp://x'}", want: []string{`FILE:1: callbacks.url: is not an http:// or https:// URL`}},
 		"path":           {file: "ws: {path: mqtt}", want: []string{`FILE:1: ws.path: "mqtt" does not start with /`}},
 		"no data folder": {flags: []Flag{{"--data-dir", "app.data_dir", ""}}, want: []string{`--data-dir: is empty`}},

@@ -179,8 +179,8 @@ func (c *Config) checkCallbacks(ch *checker) {
 		}
 	}
 	for _, name := range cb.Commands { // a misspelt one would never be sent, and nobody asked before messages
-		if !slices.Contains(callbackNames, name) {
-			ch.refuse("callbacks.commands", "%q is no callback that is sent: docs/callbacks.md lists them", name)
+		if !slices.Contains(callbackNames, name) && !slices.Contains(otherCallbackNames, name) {
+			ch.refuse("callbacks.commands", "%q is no callback: docs/callbacks.md lists them", name)
 		}
 	}
 	if (cb.CertFile == "") != (cb.KeyFile == "") {
