@@ -30,7 +30,7 @@ type Config struct {
 	MQTT      MQTT      `yaml:"mqtt" doc:"MQTT 3.1.1 and 5 over TCP."`
 	WS        WS        `yaml:"ws" doc:"MQTT over WebSocket."`
 	HTTP      HTTP      `yaml:"http" doc:"The HTTP server: REST API, health, metrics."`
-	TLS       TLS       `yaml:"tls" doc:"The certificate of every listener that speaks TLS."`
+	TLS       TLS       `yaml:"tls" doc:"The certificate of every listener that speaks TLS. Both files are read again at SIGHUP, so that it can be renewed."`
 	Limits    Limits    `yaml:"limits" doc:"What one client, one address and all together may take."`
 	Accounts  Accounts  `yaml:"accounts" doc:"Accounts and their logins."`
 	Sessions  Sessions  `yaml:"sessions" doc:"MQTT sessions that outlive their connection."`

@@ -36,6 +36,7 @@ type node struct {
 	cfg     *configs.Config
 	limits  atomic.Pointer[configs.Config] // what relimit has set: its limits of messages count, and nothing else of it
 	app     usersig.App
+	cert    atomic.Pointer[tls.Certificate] // what the listeners show; nil: none is configured
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	addrs   addresses
@@ -85,6 +86,7 @@ func newNode(ctx context.Context, cfg *configs.Config, app usersig.App, log *slo
 	if err != nil {
 		return nil, err
 	}
+	cert = n.show(cert)
 	for _, open := range []func(context.Context, *tls.Config) error{
 		n.openStore,
 		n.openPipeline,
@@ -130,8 +132,35 @@ func (n *node) relimit(cfg *configs.Config) {
 	n.log.Info("limits of messages read again")
 }
 
+// show makes the certificate what the listeners show from now on, and returns their configuration,
+// nil for nil.
+func (n *node) show(cert *tls.Config) *tls.Config {
+	if cert == nil {
+		return nil
+	}
+	n.cert.Store(&cert.Certificates[0])
+	return &tls.Config{
+		MinVersion:     cert.MinVersion,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.cert.Load(), nil },
+	}
+}
+
+// recertify reads the certificate again, if the listeners have one.
+func (n *node) recertify(cfg configs.TLS) {
+	if n.cert.Load() == nil || cfg.CertFile == "" {
+		return
+	}
+	cert, err := loadCertificate(cfg)
+	if err != nil {
+		n.log.Error("certificate not read again", "err", err)
+		return
+	}
+	n.show(cert)
+	n.log.Info("certificate read again", "file", cfg.CertFile, "expires", cert.Certificates[0].Leaf.NotAfter.UTC())
+}
+
 // reload reads the configuration again at each SIGHUP. What is wrong with it is logged, and the
-// limits stay as they are.
+// limits and the certificate stay as they are.
 func (n *node) reload(ctx context.Context, signals <-chan os.Signal, load func() (*configs.Config, error)) error {
 	for {
 		select {
@@ -145,6 +174,7 @@ func (n *node) reload(ctx context.Context, signals <-chan os.Signal, load func()
 			continue
 		}
 		n.relimit(cfg)
+		n.recertify(cfg.TLS)
 	}
 }
 

@@ -1,7 +1,14 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestLimitsChangeWhileRunning sends 10 messages at once to a group that takes one a second,
@@ -68,5 +76,74 @@ func TestLimitsChangeWhileRunning(t *testing.T) {
 	}
 	if code := s.stop(t); code != 0 {
 		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+}
+
+// TestCertificateChangesWhileRunning renews the certificate under a running server, then breaks it.
+func TestCertificateChangesWhileRunning(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, certFile, keyFile, 1)
+	s := startServer(t, []string{"ROOKERY_TLS_CERT_FILE=" + certFile, "ROOKERY_TLS_KEY_FILE=" + keyFile, "ROOKERY_MQTT_TLS_ADDR=127.0.0.1:0", "ROOKERY_WS_TLS_ADDR=127.0.0.1:0", "ROOKERY_HTTP_TLS_ADDR=127.0.0.1:0"},
+		"--data-dir", filepath.Join(dir, "data"))
+	shown := func(want int64) {
+		t.Helper()
+		for _, door := range []string{"mqtts", "wss", "https"} {
+			c, err := tls.Dial("tcp", s.addrs[door], &tls.Config{InsecureSkipVerify: true})
+			if err != nil {
+				t.Fatalf("%s: %v", door, err)
+			}
+			if got := c.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != want {
+				t.Errorf("%s shows certificate %d; want %d", door, got, want)
+			}
+			c.Close()
+		}
+	}
+	hangUp := func(says string) {
+		t.Helper()
+		if err := s.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for s.log.Scan() {
+			if strings.Contains(s.log.Text(), says) {
+				return
+			}
+		}
+		t.Fatalf("the log does not say %q:\n%s", says, s.stderr)
+	}
+	shown(1)
+	writeCertificate(t, certFile, keyFile, 2)
+	hangUp("certificate read again")
+	shown(2)
+	if err := os.WriteFile(keyFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangUp("certificate not read again")
+	shown(2)
+	if code := s.stop(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+}
+
+// writeCertificate writes a certificate that signs itself, and its key.
+func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "PRIVATE KEY", Bytes: raw}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the server until SIGINT or SIGTERM (SIGHUP: read the limits of messages again)",
+		Short: "Run the server until SIGINT or SIGTERM (SIGHUP: read the limits of messages and the certificate again)",
 		Args:  cobra.NoArgs,
 	}
 	flags := newConfigFlags(
