@@ -109,7 +109,6 @@ func (t *Table) OpenAPI() ([]byte, error) {
 	for _, p := range []struct{ name, typ, text string }{
 		{"sdkappid", "integer", "The app's number."},
 		{"identifier", "string", "The calling app admin."},
-		{"usersig", "string", "Its UserSig."},
 		{"random", "integer", "Anything; makes addresses unique."},
 		{"contenttype", "string", "json"},
 	} {
@@ -139,10 +138,14 @@ func (t *Table) OpenAPI() ([]byte, error) {
 		}
 	}
 	return json.MarshalIndent(map[string]any{
-		"openapi": "3.1.0",
-		"info":    map[string]any{"title": "Rookery REST API", "version": "4", "description": "Compatible with the REST API of Tencent IM."},
-		"paths":   paths,
-		"components": map[string]any{"schemas": map[string]any{
+		"openapi":  "3.1.0",
+		"info":     map[string]any{"title": "Rookery REST API", "version": "4", "description": "Compatible with the REST API of Tencent IM."},
+		"servers":  []any{map[string]any{"url": "/", "description": "The server that this document comes from."}},
+		"security": []any{map[string]any{"usersig": []string{}}},
+		"paths":    paths,
+		"components": map[string]any{"securitySchemes": map[string]any{
+			"usersig": map[string]any{"type": "apiKey", "in": "query", "name": "usersig", "description": "The UserSig of the app admin in identifier."},
+		}, "schemas": map[string]any{
 			"GroupRecord": objectSchema(wire.Fields(groupRecordType)), "MemberRecord": objectSchema(wire.Fields(memberRecordType)),
 			"Message": objectSchema(wire.Fields(historyMessageType)),
 		}},

@@ -34,8 +34,10 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	var doc struct {
-		OpenAPI string
-		Paths   map[string]struct {
+		OpenAPI  string
+		Servers  []struct{ URL string }
+		Security []map[string][]string
+		Paths    map[string]struct {
 			Post struct {
 				OperationID string
 				RequestBody struct {
@@ -65,6 +67,9 @@ func TestOpenAPI(t *testing.T) {
 	}
 	if n < 60 || doc.OpenAPI != "3.1.0" {
 		t.Errorf("OpenAPI %q with %d commands", doc.OpenAPI, n)
+	}
+	if len(doc.Servers) != 1 || doc.Servers[0].URL != "/" || len(doc.Security) != 1 || doc.Security[0]["usersig"] == nil {
+		t.Errorf("servers %v, security %v", doc.Servers, doc.Security)
 	}
 	mute := doc.Paths["/v4/group_open_http_svc/forbid_send_msg"].Post.RequestBody.Content["application/json"].Schema
 	if mute.Properties["MuteTime"] == nil || strings.Join(mute.Required, " ") != "GroupId Members_Account MuteTime" {
