@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 
+	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
@@ -100,16 +102,40 @@ func openLocation(ctx context.Context, flag, location string, mustExist bool) (s
 	return s, nil
 }
 
-// A bar shows progress on a terminal.
-type bar struct{ *progressbar.ProgressBar }
+// A bar shows progress on a terminal, and elsewhere nothing.
+type bar struct {
+	*progressbar.ProgressBar
+	w io.Writer
+}
+
+// newBar returns a bar of total steps; -1: Total will say how many.
+func newBar(w io.Writer, total int64, what string, more ...progressbar.Option) bar {
+	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+		w = io.Discard
+	}
+	return bar{progressbar.NewOptions64(total, append([]progressbar.Option{
+		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
+	}, more...)...), w}
+}
+
+// end leaves the bar in a line of its own: full if all is done, else as it is.
+func (b bar) end(done bool) {
+	end := b.Exit
+	if done {
+		end = b.Finish
+	}
+	_ = end() // the terminal's errors are no reason to fail
+	_, _ = fmt.Fprintln(b.w)
+}
 
 func (b bar) Total(n int) { b.ChangeMax(n) }
 func (b bar) Step()       { _ = b.Add(1) } // an error is the terminal's, and no reason to stop
 
 func withBar(w io.Writer, what string, run func(migrate.Progress) (migrate.Counts, error)) (migrate.Counts, error) {
-	b := bar{progressbar.NewOptions(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish(),
-		progressbar.OptionSetSpinnerChangeInterval(0))} // its goroutine would race with ChangeMax
+	b := newBar(w, -1, what, progressbar.OptionShowElapsedTimeOnFinish(),
+		progressbar.OptionSetSpinnerChangeInterval(0)) // its goroutine would race with ChangeMax
 	counts, err := run(b)
-	return counts, errors.Join(err, b.Exit())
+	b.end(err == nil)
+	return counts, err
 }

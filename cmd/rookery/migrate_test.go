@@ -35,6 +35,9 @@ func TestMigrate(t *testing.T) {
 		if code := run(t.Context(), []string{"migrate", "--from", hop[0], "--to", hop[1]}, &stdout, &stderr); code != 0 {
 			t.Fatalf("exit code %d: %s", code, stderr.String())
 		}
+		if stderr.Len() > 0 {
+			t.Errorf("without a terminal there is a bar: %q", stderr.String())
+		}
 		if !strings.Contains(stdout.String(), "equal: 5 groups, 620 messages, 2 tables, 701 records") {
 			t.Errorf("output %q", stdout.String())
 		}

@@ -203,7 +203,7 @@ the last whole line of the file. Times are 2006-01-02 or 2006-01-02T15:04:05Z (R
 		case err != nil:
 			return fmt.Errorf("stopped after %d messages: %w", n, err)
 		}
-		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "\n%d messages\n", n)
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d messages\n", n)
 		return err
 	}
 	return cmd
@@ -267,6 +267,7 @@ func exportGroup(ctx context.Context, c *restClient, id string, after, begin, en
 		return 0, err
 	}
 	bar := progress(terminal, next-first, "exporting")
+	defer func() { bar.end(err == nil) }()
 	buf := bufio.NewWriter(w)
 	for seq := first; seq < next; seq += pageLen {
 		page, err := c.page(ctx, id, seq, int(min(pageLen, next-seq)))
@@ -275,7 +276,7 @@ func exportGroup(ctx context.Context, c *restClient, id string, after, begin, en
 		}
 		for _, m := range page {
 			if m.Time >= end {
-				return n, errors.Join(buf.Flush(), bar.Exit())
+				return n, buf.Flush()
 			}
 			if m.Place != 0 || m.System != 0 || m.Time < begin || m.Seq >= next {
 				continue
@@ -291,7 +292,7 @@ func exportGroup(ctx context.Context, c *restClient, id string, after, begin, en
 		}
 		_ = bar.Add(pageLen) // an error is the terminal's, and no reason to stop
 	}
-	return n, errors.Join(buf.Flush(), bar.Exit())
+	return n, buf.Flush()
 }
 
 // firstSince returns the lowest SEQ in [low, high) whose message is not older than begin, or
@@ -313,8 +314,7 @@ func firstSince(ctx context.Context, c *restClient, id string, low, high, begin 
 }
 
 func progress(w io.Writer, total int64, what string) bar {
-	return bar{progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
+	return newBar(w, total, what, progressbar.OptionThrottle(100*time.Millisecond))
 }
 
 // An importState says where an import began, so that the group's NextMsgSeq tells how far it came.
@@ -358,7 +358,7 @@ and no message is added twice.`,
 		case err != nil:
 			return fmt.Errorf("stopped after %d messages; the same command goes on: %w", n, err)
 		}
-		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "\n%d messages\n", n)
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d messages\n", n)
 		return err
 	}
 	return cmd
@@ -384,6 +384,7 @@ func importFile(ctx context.Context, c *restClient, id, name string, terminal io
 		return 0, err
 	}
 	bar := progress(terminal, info.Size(), "importing")
+	defer func() { bar.end(err == nil) }()
 	had := next - state.Base
 	r := bufio.NewReader(f)
 	var batch []transferred
@@ -419,7 +420,7 @@ func importFile(ctx context.Context, c *restClient, id, name string, terminal io
 			if done < had {
 				return done, fmt.Errorf("group %q has %d messages since the import began, more than %s", id, had, name)
 			}
-			return done, bar.Exit()
+			return done, nil
 		case rerr != nil:
 			return done, rerr
 		}
