@@ -408,7 +408,9 @@ func importFile(ctx context.Context, c *restClient, id, name string, terminal io
 				batch = append(batch, m)
 			}
 		}
-		if len(batch) == pageLen || rerr != nil && len(batch) > 0 {
+		// The first goes alone: if it is older than the group, younger ones must not get in without it.
+		full := len(batch) == pageLen || len(batch) == 1 && done == 0
+		if full || rerr != nil && len(batch) > 0 {
 			if err := importBatch(ctx, c, id, batch); err != nil {
 				return done, err
 			}

@@ -89,8 +89,8 @@ func TestExportImport(t *testing.T) {
 	if err := tool("import", "--group", "to", file); err == nil {
 		t.Error("a broken file was imported")
 	}
-	if next, err := c.nextSeq(t.Context(), "to"); err != nil || next != 21 {
-		t.Errorf("after the broken import NextMsgSeq = %d, %v; want 21", next, err)
+	if next, err := c.nextSeq(t.Context(), "to"); err != nil || next != 22 {
+		t.Errorf("after the broken import NextMsgSeq = %d, %v; want 22", next, err)
 	}
 	if err := os.WriteFile(file, want, 0o600); err != nil {
 		t.Fatal(err)
@@ -119,5 +119,17 @@ func TestExportImport(t *testing.T) {
 	rest("group_open_http_svc/create_group", o{"Type": "Public", "Name": "n", "GroupId": "late"})
 	if err := tool("import", "--group", "late", part); err == nil || !strings.Contains(err.Error(), "before the group was created") {
 		t.Errorf("import into a group that is younger: %v", err)
+	}
+	// One that was created between them takes none, so that the import can begin anew.
+	rest("group_open_http_svc/import_group", o{"Type": "Public", "Name": "n", "GroupId": "between", "CreateTime": long + 31})
+	copied := filepath.Join(data, "copied.jsonl")
+	if err := os.Link(part, copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := tool("import", "--group", "between", copied); err == nil || !strings.Contains(err.Error(), "before the group was created") {
+		t.Errorf("import into a group that is younger than the first message: %v", err)
+	}
+	if next, err := c.nextSeq(t.Context(), "between"); err != nil || next != 1 {
+		t.Errorf("after the refused import NextMsgSeq = %d, %v; want 1", next, err)
 	}
 }
