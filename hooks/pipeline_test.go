@@ -650,3 +650,48 @@ func TestStoreThatRefuses(t *testing.T) {
 		b.close()
 	})
 }
+
+// torn is a store that may leave a change half done, and counts.
+type torn struct{ storage.Store }
+
+func (s torn) Count(ctx context.Context, table, prefix string) (n int, err error) {
+	for _, err := range s.Scan(ctx, table, storage.Span{Prefix: prefix}) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// TestHalfAChange leaves the group's record behind its members, and a group without the owner
+// that it names: the next change of each puts it right.
+func TestHalfAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, hooks.Config{})
+		b.create("g2", group.Public, "alice", "bob")
+		b.close()
+		key := group.Key{ID: "g1", Incarnation: 1}
+		gone := group.Key{ID: "g2", Incarnation: 1}
+		err := b.store.Apply(t.Context(), storage.Members.Put(storage.MemberKey(key, "carol"), &group.Member{Account: "carol", JoinTime: 1}),
+			storage.Members.DeletePrefix(storage.GroupPrefix(gone)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Pipeline = hooks.New(torn{b.store}, hooks.Config{}, slog.New(slog.DiscardHandler))
+		b.UseDeliverer(b.out)
+		for id, want := range map[group.ID]group.Group{"g1": {MemberCount: 4, Owner: "alice"}, "g2": {MemberCount: 1}} {
+			err := b.Update(t.Context(), id, func(tx *hooks.Tx) error {
+				return tx.PutMember(&group.Member{Account: "dan", Role: group.OrdinaryMember})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := storage.FindGroup(t.Context(), b.store, id)
+			if err != nil || g == nil || g.MemberCount != want.MemberCount || g.Owner != want.Owner {
+				t.Errorf("%s: %+v, %v; want %d members and the owner %q", id, g, err, want.MemberCount, want.Owner)
+			}
+		}
+		b.close()
+	})
+}

@@ -60,6 +60,10 @@ func (l *lane) load(ctx context.Context) error {
 			if err := l.recount(ctx, g); err != nil {
 				return err
 			}
+		} else if counter, ok := p.store.(storage.Counter); ok {
+			if err := mend(ctx, p.store, counter, g); err != nil {
+				return err
+			}
 		}
 		if !g.Type.Rules().StoresMessages {
 			r, err := storage.Rooms.Find(ctx, p.store, storage.GroupRecordKey(g.Key()))
@@ -96,6 +100,24 @@ func (l *lane) recount(ctx context.Context, g *group.Group) error {
 		}
 	}
 	return nil
+}
+
+// mend corrects what a crash in the middle of a change has left in the record of a group: its
+// member count, and an owner who never became a member. The next change writes it.
+func mend(ctx context.Context, store storage.Store, counter storage.Counter, g *group.Group) error {
+	n, err := counter.Count(ctx, storage.Members.Name, storage.GroupPrefix(g.Key()))
+	if err != nil || n == g.MemberCount {
+		return err
+	}
+	g.MemberCount = n
+	if g.Owner == "" {
+		return nil
+	}
+	owner, err := storage.Members.Find(ctx, store, storage.MemberKey(g.Key(), g.Owner))
+	if owner == nil && err == nil {
+		g.Owner = ""
+	}
+	return err
 }
 
 // loadRecent reads the messages that may still be sent again, newest first.

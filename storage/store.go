@@ -203,3 +203,10 @@ type Records interface {
 	// store applies all or none; write so that a prefix does no harm.)
 	Apply(ctx context.Context, muts ...Mutation) error
 }
+
+// A Counter is a store whose Apply and Append may leave a prefix of their mutations behind: what
+// one record says of how many others there are has to be counted again.
+type Counter interface {
+	// Count returns how many records of the table have keys that begin with prefix.
+	Count(ctx context.Context, table, prefix string) (int, error)
+}

@@ -103,6 +103,7 @@ func TestEveryCommand(t *testing.T) {
 			}
 			return nil
 		}},
+		{"Count", func() error { _, err := s.Count(t.Context(), "reads", ""); return err }},
 		{"Sweep", func() error { _, err := s.Sweep(t.Context(), time.Now().Unix()); return err }},
 		{"Health", func() error { return s.Health(t.Context()) }},
 		{"Logs", func() error {

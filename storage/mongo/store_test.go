@@ -73,3 +73,26 @@ func TestReopen(t *testing.T) {
 		t.Errorf("stored head %+v, %v; want that Close wrote it", stored, err)
 	}
 }
+
+// TestCount counts in pages: the records of one group, not those of others or of other tables.
+func TestCount(t *testing.T) {
+	defer func(n int) { countLen = n }(countLen)
+	countLen = 3
+	s := openTemp(t, Config{})
+	key, other := group.Key{ID: "g", Incarnation: 1}, group.Key{ID: "g", Incarnation: 2}
+	muts := []storage.Mutation{
+		storage.Members.Put(storage.MemberKey(other, "alice"), &group.Member{Account: "alice"}),
+		storage.Mutes.Put(storage.MemberKey(key, "alice"), &storage.Mute{Until: 1}),
+	}
+	for n, a := range []group.Account{"", "alice", "bob", "carol", "dan", "eve", "frank"} {
+		if a != "" {
+			muts = append(muts, storage.Members.Put(storage.MemberKey(key, a), &group.Member{Account: a}))
+		}
+		if err := s.Apply(t.Context(), muts...); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Count(t.Context(), storage.Members.Name, storage.GroupPrefix(key)); err != nil || got != n {
+			t.Errorf("Count = %d, %v; want %d", got, err, n)
+		}
+	}
+}
