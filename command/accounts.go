@@ -205,6 +205,9 @@ func (e *env) deleteAccount(ctx context.Context, call *Call, a group.Account) er
 		return err
 	}
 	if !found {
+		if err := e.leaveAll(ctx, call, a); err != nil { // what an earlier deletion did not come to
+			return err
+		}
 		return group.Errorf(codeAccountUnknown, infoNoAccount)
 	}
 	// From here on it can't log in any more, and so can't join another group.
@@ -212,6 +215,29 @@ func (e *env) deleteAccount(ctx context.Context, call *Call, a group.Account) er
 		return err
 	}
 	e.online.Kick(a, "account deleted")
+	if err := e.leaveAll(ctx, call, a); err != nil {
+		return err
+	}
+	if err := e.forgetPush(ctx, a); err != nil { // before the account, so that it can be deleted again
+		return err
+	}
+	defer lockAccount(a)()
+	defer e.pipeline.ProfileChanged(a)
+	own := storage.Prefix(string(a))
+	err = e.store.Apply(ctx, storage.Accounts.Delete(storage.AccountKey(a)), storage.Contacts.DeletePrefix(own),
+		storage.Invitations.DeletePrefix(own), storage.Departures.DeletePrefix(own), storage.Sessions.DeletePrefix(own), storage.SessionMarks.DeletePrefix(own))
+	if err != nil {
+		return err
+	}
+	if e.stats != nil {
+		e.stats.add(statDeleted, 1)
+	}
+	// Somebody may have added the account to a group meanwhile: whoever has the name next must not find itself in it.
+	return e.leaveAll(ctx, call, a)
+}
+
+// leaveAll takes the account out of its groups.
+func (e *env) leaveAll(ctx context.Context, call *Call, a group.Account) error {
 	joined, err := storage.JoinedGroups(ctx, e.store, a)
 	if err != nil {
 		return err
@@ -222,18 +248,7 @@ func (e *env) deleteAccount(ctx context.Context, call *Call, a group.Account) er
 			return err
 		}
 	}
-	if err := e.forgetPush(ctx, a); err != nil { // before the account, so that it can be deleted again
-		return err
-	}
-	defer lockAccount(a)()
-	defer e.pipeline.ProfileChanged(a)
-	own := storage.Prefix(string(a))
-	err = e.store.Apply(ctx, storage.Accounts.Delete(storage.AccountKey(a)), storage.Contacts.DeletePrefix(own),
-		storage.Invitations.DeletePrefix(own), storage.Departures.DeletePrefix(own), storage.Sessions.DeletePrefix(own), storage.SessionMarks.DeletePrefix(own))
-	if err == nil && e.stats != nil {
-		e.stats.add(statDeleted, 1)
-	}
-	return err
+	return nil
 }
 
 // leave takes a out of the group; an owner leaves it without one.

@@ -83,6 +83,13 @@ func (e *env) createGroup(ctx context.Context, call *Call, r *createGroupRequest
 	if err != nil {
 		return nil, err
 	}
+	accounts, results := make([]group.Account, len(members)), make(map[group.Account]int)
+	for i, m := range members {
+		accounts[i], results[m.Account] = m.Account, added
+	}
+	if err := e.dropDeleted(ctx, call, id, accounts, results); err != nil {
+		return nil, err
+	}
 	resp := &createGroupResponse{GroupID: id}
 	if g.Type == group.Community {
 		resp.Type, resp.Huge = e.typeName(g.Type), new(0)

@@ -123,6 +123,16 @@ func (e *env) importMembers(ctx context.Context, call *Call, r *importMembersReq
 	if err != nil {
 		return nil, err
 	}
+	results := make(map[group.Account]int)
+	for _, m := range resp.Members {
+		results[m.Account] = max(results[m.Account], m.Result)
+	}
+	if err := e.dropDeleted(ctx, call, r.GroupID, distinct(accounts), results); err != nil {
+		return nil, err
+	}
+	for i, m := range resp.Members {
+		resp.Members[i].Result = min(m.Result, results[m.Account])
+	}
 	return resp, nil
 }
 

@@ -103,6 +103,9 @@ func (e *env) addMembers(ctx context.Context, call *Call, r *addMembersRequest) 
 	if err != nil {
 		return nil, err
 	}
+	if err := e.dropDeleted(ctx, call, r.GroupID, accounts, results); err != nil {
+		return nil, err
+	}
 	resp := &addMembersResponse{}
 	some := false
 	for _, a := range accounts {
@@ -118,6 +121,25 @@ func (e *env) addMembers(ctx context.Context, call *Call, r *addMembersRequest) 
 		return nil, group.Errorf(group.CodeGroupFull, "the group is full")
 	}
 	return resp, nil
+}
+
+// dropDeleted takes out again those whose accounts were deleted while they were added: a
+// deletion looks for groups once more when the account has gone, so that one of both finds it.
+func (e *env) dropDeleted(ctx context.Context, call *Call, id group.ID, accounts []group.Account, results map[group.Account]int) error {
+	profiles, err := e.profiles(ctx, accounts)
+	if err != nil {
+		return err
+	}
+	for i, a := range accounts {
+		if profiles[i] != nil || results[a] == addFailed {
+			continue
+		}
+		if err := e.update(ctx, id, func(tx *hooks.Tx, _ *group.Group) error { return e.leave(&stage{Tx: tx, e: e, call: call}, a) }); err != nil && !isNoGroup(err) {
+			return err
+		}
+		results[a] = addFailed
+	}
+	return nil
 }
 
 // whyNone says why none of the accounts may join: none exists, or those that do are in too
