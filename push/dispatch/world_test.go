@@ -133,6 +133,7 @@ type world struct {
 	cfg   Config
 	here  *connected
 	logs  *bytes.Buffer
+	log   *slog.Logger // into logs, of all dispatchers: a handler's lock is its own
 	d     *Dispatcher
 	tails map[group.ID]group.Seq
 }
@@ -140,6 +141,7 @@ type world struct {
 func newWorld(t testing.TB, store storage.Store, cfg Config, providers ...push.Provider) *world {
 	t.Helper()
 	w := &world{t: t, store: store, cfg: cfg, here: &connected{m: make(map[group.Account][]string)}, logs: new(bytes.Buffer), tails: make(map[group.ID]group.Seq)}
+	w.log = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if cfg.Name == "" {
 		w.cfg.Exclusive = true
 	}
@@ -152,8 +154,7 @@ func newWorld(t testing.TB, store storage.Store, cfg Config, providers ...push.P
 
 func (w *world) dispatcher(cfg Config) *Dispatcher {
 	w.t.Helper()
-	log := slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	d, err := New(w.store, cfg, w.here, nil, log)
+	d, err := New(w.store, cfg, w.here, nil, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
