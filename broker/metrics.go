@@ -46,18 +46,21 @@ func (m *metrics) written(writes, bytes, deliveries int) {
 	m.sent.Add(int64(deliveries))
 }
 
+// refusalsDesc is of the one metric that is there only when it has something to say.
+var refusalsDesc = prometheus.NewDesc("rookery_broker_refusals_total", "What clients were refused, by MQTT reason code.", []string{"code"}, nil)
+
 // Describe is prometheus.Collector's; the metrics are described by being collected.
-func (b *Broker) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(b, ch) }
+func (b *Broker) Describe(ch chan<- *prometheus.Desc) {
+	ch <- refusalsDesc
+	b.metrics.turnedAway.Describe(ch)
+	prometheus.DescribeByCollect(b, ch)
+}
 
 // Collect makes the Broker a prometheus.Collector.
 func (b *Broker) Collect(ch chan<- prometheus.Metric) {
 	m := b.metrics
-	one := func(kind prometheus.ValueType, name, help string, v int64, labels ...string) {
-		var names, values []string
-		for i := 0; i < len(labels); i += 2 {
-			names, values = append(names, labels[i]), append(values, labels[i+1])
-		}
-		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("rookery_broker_"+name, help, names, nil), kind, float64(v), values...)
+	one := func(kind prometheus.ValueType, name, help string, v int64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("rookery_broker_"+name, help, nil, nil), kind, float64(v))
 	}
 	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
 	one(gauge, "connections", "Open connections, logged in or not.", m.connections.Load())
@@ -73,7 +76,7 @@ func (b *Broker) Collect(ch chan<- prometheus.Metric) {
 	one(counter, "accept_errors_total", "Errors of accepting connections.", m.acceptErrors.Load())
 	for code := range m.refusedBy {
 		if n := m.refusedBy[code].Load(); n > 0 {
-			one(counter, "refusals_total", "What clients were refused, by MQTT reason code.", n, "code", fmt.Sprintf("0x%02X", code))
+			ch <- prometheus.MustNewConstMetric(refusalsDesc, counter, float64(n), fmt.Sprintf("0x%02X", code))
 		}
 	}
 	m.turnedAway.Collect(ch)
