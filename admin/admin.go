@@ -44,8 +44,6 @@ type Config struct {
 	Connections int
 	// ShutdownTimeout is how long calls under way may take when Run ends. Zero means 5 s.
 	ShutdownTimeout time.Duration
-	// TLS, if not nil, is what Run speaks.
-	TLS *tls.Config
 	// Pprof serves /debug/pprof.
 	Pprof bool
 }
@@ -188,16 +186,17 @@ func profiles(c *gin.Context) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
-// Run serves l until ctx ends, then lets the calls under way finish. It closes l.
-func (s *Server) Run(ctx context.Context, l net.Listener) error {
+// Run serves l until ctx ends, by TLS if cert is not nil, then lets the calls under way finish. It
+// closes l. It may run for several listeners, whose calls share the bounds and the figures.
+func (s *Server) Run(ctx context.Context, l net.Listener, cert *tls.Config) error {
 	srv := &http.Server{
 		Handler: s, ReadHeaderTimeout: s.cfg.ReadHeaderTimeout, ReadTimeout: s.cfg.ReadTimeout, WriteTimeout: s.cfg.WriteTimeout,
 		IdleTimeout: s.cfg.IdleTimeout, MaxHeaderBytes: s.cfg.HeaderSize,
 		ErrorLog: slog.NewLogLogger(s.back.Log.Handler(), slog.LevelDebug), // broken connections and handshakes of others
 	}
 	l = netutil.LimitListener(l, s.cfg.Connections)
-	if s.cfg.TLS != nil {
-		l = tls.NewListener(l, s.cfg.TLS)
+	if cert != nil {
+		l = tls.NewListener(l, cert)
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()

@@ -318,7 +318,7 @@ func TestRun(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
+	go func() { ended <- s.Run(ctx, l, nil) }()
 	resp, err := http.Post("http://"+l.Addr().String()+"/v4/im_open_login_svc/account_import?"+query(t), "", strings.NewReader(`{"UserID":"alice"}`))
 	if err != nil {
 		t.Fatal(err)
@@ -344,7 +344,7 @@ func TestSendsAllFirst(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
+	go func() { ended <- s.Run(ctx, l, nil) }()
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {

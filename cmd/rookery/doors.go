@@ -93,7 +93,7 @@ const (
 	blockProfileRate     = 1_000_000
 )
 
-// openAdmin opens the REST door.
+// openAdmin opens the REST door. Its listeners are one server's: limits and figures hold for both.
 func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 	back := admin.Backend{Table: n.commands, UserSigs: n.userSigs, Revoked: n.revoked, Ready: n.store.Health, Exports: n.exports, Log: n.log}
 	if n.cfg.Metrics.Enabled {
@@ -111,6 +111,11 @@ func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 	if n.push != nil {
 		back.Receipts = n.push.ServeReceipts
 	}
+	s, err := admin.New(adminConfig(n.cfg), back)
+	if err != nil {
+		return fmt.Errorf("rest.allowed_ips: %w", err) // the one thing that it looks into
+	}
+	n.metrics.MustRegister(s)
 	for _, l := range []struct {
 		name, key, addr string
 		tls             *tls.Config
@@ -125,14 +130,7 @@ func (n *node) openAdmin(ctx context.Context, cert *tls.Config) error {
 		if err != nil {
 			return err
 		}
-		s, err := admin.New(adminConfig(n.cfg, l.tls), back)
-		if err != nil {
-			return fmt.Errorf("rest.allowed_ips: %w", err) // the one thing that it looks into
-		}
-		if l.tls == nil {
-			n.metrics.MustRegister(s)
-		}
-		n.door(l.name, func(ctx context.Context) error { return s.Run(ctx, ln) })
+		n.door(l.name, func(ctx context.Context) error { return s.Run(ctx, ln, l.tls) })
 	}
 	return nil
 }

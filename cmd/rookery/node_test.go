@@ -185,7 +185,7 @@ func TestEveryPartIsConfigured(t *testing.T) {
 		"pebble":  {pebbleConfig(cfg, slog.New(slog.DiscardHandler)), []string{"FS", "OnFatal"}},
 		"broker":  {brokerConfig(cfg, &tls.Config{}), nil},
 		"command": {commandConfig(cfg), nil},
-		"admin":   {adminConfig(cfg, &tls.Config{}), nil},
+		"admin":   {adminConfig(cfg), nil},
 		"callback": {func() callback.Config {
 			c, _ := callbackConfig(cfg) // the certificates that it names are not there
 			return c

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -366,3 +367,38 @@ func TestSecondSignal(t *testing.T) {
 
 // listeners are the names that the ready file has.
 var listeners = []string{"http", "mqtt", "ws"}
+
+// TestListenersShareTheServer has a call refused on each of the two HTTP listeners: both are counted,
+// whichever is asked.
+func TestListenersShareTheServer(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, certFile, keyFile, 1)
+	s := startServer(t, []string{
+		"ROOKERY_TLS_CERT_FILE=" + certFile, "ROOKERY_TLS_KEY_FILE=" + keyFile, "ROOKERY_HTTP_TLS_ADDR=127.0.0.1:0",
+	}, "--data-dir", filepath.Join(dir, "data"))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	doors := []string{"http://" + s.addrs["http"], "https://" + s.addrs["https"]}
+	for _, door := range doors {
+		resp, err := client.Post(door+"/v4/openim/push_test", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	for _, door := range doors {
+		resp, err := client.Get(door + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(metrics), "\nrookery_admin_refused_total 2\n") {
+			t.Errorf("%s/metrics does not count both calls, %v", door, err)
+		}
+	}
+	if code := s.stop(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+}

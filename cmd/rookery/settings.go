@@ -227,7 +227,7 @@ func exportConfig(cfg *configs.Config, app usersig.App) command.ExportConfig {
 	return command.ExportConfig{Dir: filepath.Join(cfg.App.DataDir, "exports"), SDKAppID: cfg.App.SDKAppID, Key: mac.Sum(nil)}
 }
 
-func adminConfig(cfg *configs.Config, cert *tls.Config) admin.Config {
+func adminConfig(cfg *configs.Config) admin.Config {
 	h := &cfg.HTTP
 	return admin.Config{
 		SDKAppID:          cfg.App.SDKAppID,
@@ -243,7 +243,6 @@ func adminConfig(cfg *configs.Config, cert *tls.Config) admin.Config {
 		HeaderSize:        int(h.HeaderSize),
 		Connections:       h.Connections,
 		ShutdownTimeout:   drainTimeout(cfg),
-		TLS:               cert,
 		Pprof:             h.Pprof,
 	}
 }
