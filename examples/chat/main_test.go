@@ -79,6 +79,9 @@ func TestChat(t *testing.T) {
 	}
 	aliceSays, aliceSees := sit("alice")
 	bobSays, bobSees := sit("bob")
+	for _, see := range []*screen{aliceSees, bobSees} {
+		see.until(t, "* your groups:") // what happens before is told by this list, and by no event
+	}
 	aliceSays("/create birds")
 	aliceSees.until(t, "* birds: Joined")
 	bobSays("/join birds")
