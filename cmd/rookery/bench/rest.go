@@ -63,7 +63,7 @@ func RunRest(ctx context.Context, o Options, k Rest) (*Result, error) {
 	res, err := st.loopCalls(ctx, func(w window) {
 		for i, p := range posters {
 			p.window = w
-			p.due = st.now() + int64(p.interval*float64(i)/float64(len(posters))) // spread over the time between two calls
+			p.from = st.now() + int64(p.interval*float64(i)/float64(len(posters))) // spread over the time between two calls
 			l := st.loops[i%len(st.loops)]
 			if err := l.call(ctx, func() { _, dialError = l.dial(to, netip.Addr{}, p) }); err != nil || dialError != nil {
 				st.stop(errors.Join(err, dialError))
@@ -92,8 +92,8 @@ type poster struct {
 	random           uint32
 	askedAt          int64   // or when the call was due
 	interval         float64 // nanoseconds between two calls; zero in a closed loop
-	due              int64
-	calls            int64
+	from             int64   // when the first call is due
+	calls            int64   // that were made
 	conn             *conn
 }
 
@@ -133,8 +133,7 @@ func (p *poster) next() {
 		p.ask(l.now())
 		return
 	}
-	due := p.due + int64(p.interval*float64(p.calls))
-	p.calls++
+	due := p.dueAt()
 	if due > l.now() {
 		l.at(due, p)
 		return
@@ -142,10 +141,14 @@ func (p *poster) next() {
 	p.ask(due)
 }
 
+// dueAt is when the next call is due.
+func (p *poster) dueAt() int64 { return p.from + int64(p.interval*float64(p.calls)) }
+
 // work asks when a call is due.
-func (p *poster) work(*loop) { p.ask(p.due + int64(p.interval*float64(p.calls-1))) }
+func (p *poster) work(*loop) { p.ask(p.dueAt()) }
 
 func (p *poster) ask(at int64) {
+	p.calls++
 	p.askedAt = at
 	if at >= p.window.to {
 		return
